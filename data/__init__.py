@@ -1,0 +1,1 @@
+"""Reading, checking, compositing and augmenting images, as functions on arrays."""

@@ -1,0 +1,1 @@
+"""The training side: detectron2 trainer, hooks and writers."""

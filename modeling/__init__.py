@@ -1,0 +1,1 @@
+"""Networks and how to run them within a memory budget."""
