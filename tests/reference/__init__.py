@@ -1,0 +1,1 @@
+"""Written-out formulas that the fast paths of the project must equal."""
