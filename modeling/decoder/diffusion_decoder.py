@@ -4,6 +4,7 @@ Only the noisy matte and the time change between sampling steps. `prepare` compu
 `forward` does the rest of a step. Parameter names are those of the published checkpoints.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -31,7 +32,7 @@ class Constants:
 def encode_time(t: Tensor) -> Tensor:
     """(B,) in [0, 1] -> (B, 32): cosines, then sines, of 16 geometric frequencies."""
     half = TIME_DIM // 2
-    frequencies = 10000 ** (-torch.arange(half, dtype=torch.float32, device=t.device) / half)
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
