@@ -1,0 +1,112 @@
+"""Attention as pure functions: fused, windowed, with decomposed relative positions, and policy-masked."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+POLICY_EPS = 1e-6
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(B, heads, N, d) -> (B, heads, N, d). Never stores an N x N matrix when `bias` is None."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def partition_windows(tokens: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:
+    """Cut a token grid into square windows, zero-padding right and bottom.
+
+    Args:
+        tokens: (B, H, W, C).
+        size: window side in tokens.
+
+    Returns:
+        windows (B * nH * nW, size, size, C), and the padded (H, W).
+    """
+    batch, height, width, dim = tokens.shape
+    tokens = F.pad(tokens, (0, 0, 0, -width % size, 0, -height % size))
+    rows, cols = tokens.shape[1] // size, tokens.shape[2] // size
+    tokens = tokens.view(batch, rows, size, cols, size, dim)
+    windows = tokens.transpose(2, 3).reshape(-1, size, size, dim)  # (B*nH*nW, s, s, C)
+    return windows, (rows * size, cols * size)
+
+
+def merge_windows(windows: Tensor, padded_hw: tuple[int, int], height: int, width: int) -> Tensor:
+    """Undo `partition_windows`: (B * nH * nW, s, s, C) -> (B, height, width, C)."""
+    size, dim = windows.shape[1], windows.shape[-1]
+    rows, cols = padded_hw[0] // size, padded_hw[1] // size
+    tokens = windows.view(-1, rows, cols, size, size, dim).transpose(2, 3)
+    return tokens.reshape(-1, rows * size, cols * size, dim)[:, :height, :width]
+
+
+def relative_table(table: Tensor, side: int) -> Tensor:
+    """Relative-position vectors of every (query, key) pair along one axis.
+
+    Args:
+        table: (L, d) learned vectors; resized linearly to 2 * side - 1 entries where L differs.
+        side: tokens along the axis.
+
+    Returns:
+        (side, side, d), entry [i, j] belonging to query i and key j.
+    """
+    length = 2 * side - 1
+    if table.shape[0] != length:
+        table = F.interpolate(table.float().t()[None], size=length, mode="linear")[0].t()  # (2*side-1, d)
+    position = torch.arange(side, device=table.device)
+    return table[position[:, None] - position[None, :] + side - 1]
+
+
+def relative_bias(q: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """Additive attention bias of decomposed relative positions.
+
+    Args:
+        q: (B, heads, h, w, d) *unscaled* queries on (part of) a grid.
+        rows: (h, H, d) vectors along the vertical axis, for these query rows and all H key rows.
+        cols: (w, W, d) vectors along the horizontal axis.
+
+    Returns:
+        (B, heads, h * w, H * W).
+    """
+    rows, cols = rows.to(q.dtype), cols.to(q.dtype)
+    vertical = torch.einsum("bnhwd,hkd->bnhwk", q, rows)  # (B, heads, h, w, H)
+    horizontal = torch.einsum("bnhwd,wkd->bnhwk", q, cols)  # (B, heads, h, w, W)
+    return (vertical[..., :, None] + horizontal[..., None, :]).flatten(4).flatten(2, 3)
+
+
+def attend_on_grid(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor, query_rows: int) -> Tensor:
+    """Global attention with decomposed relative positions, a few rows of queries at a time.
+
+    Args:
+        q, k, v: (B, heads, H, W, d).
+        rows, cols: (H, H, d) and (W, W, d) from `relative_table`.
+        query_rows: grid rows of queries per step; the bias of one step is the only large buffer.
+
+    Returns:
+        (B, heads, H * W, d).
+    """
+    keys, values = k.flatten(2, 3), v.flatten(2, 3)
+    parts = []
+    for start in range(0, q.shape[2], query_rows):
+        part = q[:, :, start : start + query_rows]
+        bias = relative_bias(part, rows[start : start + query_rows], cols)  # (B, heads, r*W, H*W)
+        parts.append(attend(part.flatten(2, 3), keys, values, bias))
+    return torch.cat(parts, dim=2)
+
+
+def policy_softmax(logits: Tensor, policy: Tensor) -> Tensor:
+    """Softmax over keys of which only the kept ones (and the query itself) count.
+
+    Args:
+        logits: (B, heads, N, N).
+        policy: (B, N, 1), 1 where a token takes part; gradients flow to it.
+
+    Returns:
+        (B, heads, N, N), computed in float32 and cast back.
+    """
+    count = logits.shape[-1]
+    keys = policy.float().transpose(1, 2)[:, None]  # (B, 1, 1, N)
+    own = torch.eye(count, device=logits.device)
+    mask = keys + (1 - keys) * own  # (B, 1, N, N), ones on the diagonal
+    scores = logits.float()
+    weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * mask
+    weights = (weights + POLICY_EPS / count) / (weights.sum(dim=-1, keepdim=True) + POLICY_EPS)
+    return weights.to(logits.dtype)

@@ -1,0 +1,329 @@
+"""One plain vision transformer: MEMatte's routed student, its ViTMatte teacher and DiffMatte's encoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Mlp, trunc_normal_
+from torch import Tensor, nn
+
+from modeling.backbone.attention import (
+    attend,
+    attend_on_grid,
+    merge_windows,
+    partition_windows,
+    policy_softmax,
+    relative_bias,
+    relative_table,
+)
+from modeling.backbone.routing import LTRM, Router, decide, gumbel_policy, keep_maps, sample_gumbel
+from modeling.budget import Limits
+from modeling.strips import row_strips, rows_within
+
+
+@dataclass
+class Encoding:
+    """What the encoder knows after its last block; see `MattingOutput` for `keep` and `router_logp`."""
+
+    tokens: Tensor  # (B, h, w, C)
+    keep: list[Tensor] = field(default_factory=list)
+    router_logp: list[Tensor] = field(default_factory=list)
+
+    @property
+    def features(self) -> Tensor:
+        """(B, C, h, w) view of the tokens (channels-last in memory)."""
+        return self.tokens.permute(0, 3, 1, 2)
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over channels; its own type, since the published weight decay spares only `nn.LayerNorm`."""
+
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.eps = eps
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
+        return F.layer_norm(tokens, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class Bottleneck(nn.Module):
+    """Convolutional residual unit at the end of a global block; starts as the identity."""
+
+    HALO = 1  # rows that the 3x3 convolution reaches
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, dim // 2, 1, bias=False)
+        self.norm1 = ChannelNorm(dim // 2)
+        self.conv2 = nn.Conv2d(dim // 2, dim // 2, 3, padding=1, bias=False)
+        self.norm2 = ChannelNorm(dim // 2)
+        self.conv3 = nn.Conv2d(dim // 2, dim, 1, bias=False)
+        self.norm3 = ChannelNorm(dim)
+        for conv in (self.conv1, self.conv2, self.conv3):
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.norm3.weight)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, h, w, C) -> (B, h, w, C)."""
+        hidden = F.gelu(self.norm1(F.linear(tokens, self.conv1.weight.flatten(1))))
+        hidden = self.conv2(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # (B, h, w, C/2)
+        hidden = F.linear(F.gelu(self.norm2(hidden)), self.conv3.weight.flatten(1))
+        return tokens + self.norm3(hidden)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; `table_side` gives it relative positions for that many tokens a side."""
+
+    def __init__(self, dim: int, num_heads: int, table_side: int | None) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        head_dim = dim // num_heads
+        if table_side is not None:
+            self.rel_pos_h = nn.Parameter(torch.zeros(2 * table_side - 1, head_dim))
+            self.rel_pos_w = nn.Parameter(torch.zeros(2 * table_side - 1, head_dim))
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def _heads(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, ..., C) -> q, k, v, each (B, heads, ..., d)."""
+        qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))  # (B, ..., 3, heads, d)
+        return tuple(part.movedim(-2, 1) for part in qkv.unbind(-3))
+
+    def _project(self, heads: Tensor) -> Tensor:
+        """(B, heads, N, d) -> (B, N, C)."""
+        return self.proj(heads.transpose(1, 2).flatten(2))
+
+    def over_sequence(self, tokens: Tensor) -> Tensor:
+        """Attention among the tokens of a sequence, without positions: (B, N, C) -> (B, N, C)."""
+        return self._project(attend(*self._heads(tokens)))
+
+    def over_windows(self, tokens: Tensor, size: int) -> Tensor:
+        """Attention inside windows: (B, h, w, C) -> (B, h, w, C). Padding tokens take part, as published."""
+        _, height, width, _ = tokens.shape
+        windows, padded_hw = partition_windows(tokens, size)
+        q, k, v = self._heads(windows)  # (B*n, heads, s, s, d)
+        bias = relative_bias(q, relative_table(self.rel_pos_h, size), relative_table(self.rel_pos_w, size))
+        heads = attend(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), bias)
+        windows = self._project(heads).unflatten(1, (size, size))
+        return merge_windows(windows, padded_hw, height, width)
+
+    def over_grid(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
+        """Global attention with relative positions: (B, h, w, C) -> (B, h, w, C).
+
+        With `chunk_tokens`, the bias of one step holds no more numbers than queries of that many tokens have channels.
+        """
+        batch, height, width, _ = tokens.shape
+        q, k, v = self._heads(tokens)  # (B, heads, h, w, d)
+        rows, cols = relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width)
+        query_rows = height
+        if chunk_tokens is not None:
+            per_row = batch * self.num_heads * width * height * width
+            query_rows = max(chunk_tokens * tokens.shape[-1] // per_row, 1)
+        heads = attend_on_grid(q, k, v, rows, cols, query_rows)
+        return self._project(heads).unflatten(1, (height, width))
+
+    def over_policy(self, tokens: Tensor, policy: Tensor) -> Tensor:
+        """Training: attention among all tokens, keys weighed by `policy` (B, N, 1): (B, N, C) -> (B, N, C)."""
+        q, k, v = self._heads(tokens)
+        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B, heads, N, N)
+        return self._project(policy_softmax(logits, policy) @ v)
+
+
+class Block(nn.Module):
+    """Transformer block: windowed, or global (then with a bottleneck), or global and routed (then with an LTRM)."""
+
+    def __init__(
+        self, dim: int, num_heads: int, mlp_ratio: float, window_size: int | None, table_side: int | None, routed: bool
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, num_heads, table_side)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        if routed:
+            self.efficient_block = LTRM(dim)
+        if window_size is None:
+            self.residual = Bottleneck(dim)
+
+    def forward(self, tokens: Tensor, policy: Tensor | None = None) -> Tensor:
+        """The block on a whole grid, differentiable: (B, h, w, C) -> (B, h, w, C).
+
+        `policy` (B, h*w, 1) mixes the two branches of a routed block.
+        """
+        normed = self.norm1(tokens)
+        if self.window_size is not None:
+            mixed = self.attn.over_windows(normed, self.window_size)
+        elif policy is None:
+            mixed = self.attn.over_grid(normed)
+        else:
+            slow = self.attn.over_policy(normed.flatten(1, 2), policy)
+            fast = self.efficient_block(tokens).flatten(1, 2)
+            mixed = (slow * policy + fast * (1 - policy)).view_as(tokens)
+        tokens = tokens + mixed
+        tokens = tokens + self.mlp(self.norm2(tokens))
+        return self.residual(tokens) if self.window_size is None else tokens
+
+    def infer_(self, tokens: Tensor, limits: Limits, kept: Sequence[Tensor] | None = None) -> Tensor:
+        """The same without gradients and within `limits`; `tokens` is overwritten.
+
+        `kept` lists, per image, the tokens that a routed block sends to global attention.
+        """
+        if self.window_size is not None:
+            rows = rows_within(tokens.shape[2], limits.chunk_tokens, self.window_size)
+            for strip in row_strips(tokens.shape[1], rows):
+                part = tokens[:, strip.start : strip.stop]
+                part += self.attn.over_windows(self.norm1(part), self.window_size)
+                part += self.mlp(self.norm2(part))
+            return tokens
+        if kept is None:
+            mixed = self.attn.over_grid(self.norm1(tokens), limits.chunk_tokens)
+        else:
+            mixed = self._routed(tokens, limits, kept)
+        tokens += mixed
+        rows = rows_within(tokens.shape[2], limits.chunk_tokens)
+        for strip in row_strips(tokens.shape[1], rows):
+            part = tokens[:, strip.start : strip.stop]
+            part += self.mlp(self.norm2(part))
+        refined = mixed.to(tokens.dtype)  # the branch result is spent: its memory takes the output
+        for strip in row_strips(tokens.shape[1], rows, Bottleneck.HALO):
+            part = self.residual(tokens[:, strip.first : strip.last])
+            refined[:, strip.start : strip.stop] = part[:, strip.start - strip.first :][:, : strip.stop - strip.start]
+        return refined
+
+    def _routed(self, tokens: Tensor, limits: Limits, kept: Sequence[Tensor]) -> Tensor:
+        """Branch result of a routed block: LTRM everywhere, overwritten by attention where tokens are kept."""
+        mixed = self.efficient_block(tokens, limits.chunk_tokens)
+        flat, out = tokens.flatten(1, 2), mixed.view(tokens.shape[0], -1, tokens.shape[3])
+        for image, index in enumerate(kept):  # image by image: tokens of a batch never see each other
+            if len(index):
+                chosen = self.norm1(flat[image].index_select(0, index))[None]  # (1, n, C)
+                out[image].index_copy_(0, index, self.attn.over_sequence(chosen)[0].to(out.dtype))
+        return mixed
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches to tokens: (B, in_chans, H, W) -> (B, h, w, C)."""
+
+    def __init__(self, in_chans: int, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_chans, dim, patch_size, patch_size)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.proj(inputs).permute(0, 2, 3, 1)
+
+
+class ViT(nn.Module):
+    """Plain ViT on a token grid, without class token and without final norm.
+
+    Args:
+        embed_dim, depth, num_heads, mlp_ratio, patch_size, in_chans: the usual sizes.
+        window_size: side of attention windows in tokens.
+        global_blocks: indices of blocks with global attention and a bottleneck; all others are windowed.
+        routed: global blocks route their tokens (and have no relative positions).
+        table_side: tokens a side for which the relative tables of unrouted global blocks are stored.
+        pretrain_side: side of the grid of position embeddings (224 pixels / 16).
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 384,
+        depth: int = 12,
+        num_heads: int = 6,
+        mlp_ratio: float = 4.0,
+        patch_size: int = 16,
+        in_chans: int = 4,
+        window_size: int = 14,
+        global_blocks: Sequence[int] = (2, 5, 8, 11),
+        routed: bool = False,
+        table_side: int = 32,
+        pretrain_side: int = 14,
+    ) -> None:
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
+        self.embed_dim, self.patch_size, self.pretrain_side = embed_dim, patch_size, pretrain_side
+        self.global_blocks, self.routed = tuple(global_blocks), routed
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + pretrain_side**2, embed_dim))
+        self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size)
+        self.blocks = nn.ModuleList()
+        for index in range(depth):
+            is_global = index in self.global_blocks
+            side = window_size if not is_global else None if routed else table_side
+            window = None if is_global else window_size
+            self.blocks.append(Block(embed_dim, num_heads, mlp_ratio, window, side, routed and is_global))
+        if routed:
+            self.routers = nn.ModuleList(Router(embed_dim) for _ in self.global_blocks)
+        trunc_normal_(self.pos_embed, std=0.02)
+        self.apply(_init_linear)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Patches without positions: (B, in_chans, H, W) -> (B, h, w, C); H and W are multiples of the patch size."""
+        return self.patch_embed(inputs)
+
+    def positions(self, height: int, width: int) -> Tensor:
+        """Position embeddings for a grid: (1, h, w, C)."""
+        side = self.pretrain_side
+        grid = self.pos_embed[:, 1:].view(1, side, side, -1)
+        if (height, width) == (side, side):
+            return grid
+        grid = F.interpolate(grid.permute(0, 3, 1, 2).float(), size=(height, width), mode="bicubic")
+        return grid.permute(0, 2, 3, 1)
+
+    def forward(self, inputs: Tensor, gumbel_noise: Sequence[Tensor] | None = None) -> Encoding:
+        """Encode (B, in_chans, H, W).
+
+        A routed ViT in training mode mixes both branches by a sampled policy; `gumbel_noise`, per routed block
+        (B, h*w, 2), replaces the sampling. In evaluation mode it routes hard, without gradients.
+        """
+        tokens = self.embed(inputs)
+        if self.routed and self.training:
+            return self._train(tokens + self.positions(*tokens.shape[1:3]), gumbel_noise)
+        if self.routed or not torch.is_grad_enabled():
+            return self.infer_(tokens.detach(), Limits())
+        tokens = tokens + self.positions(*tokens.shape[1:3])
+        for block in self.blocks:
+            tokens = block(tokens)
+        return Encoding(tokens)
+
+    @torch.no_grad()
+    def infer_(self, tokens: Tensor, limits: Limits) -> Encoding:
+        """Run the blocks within `limits` on patches (B, h, w, C) from `embed`, which are overwritten."""
+        encoding = Encoding(tokens)
+        height, width = tokens.shape[1:3]
+        tokens += self.positions(height, width)
+        for index, block in enumerate(self.blocks):
+            kept = None
+            if self.routed and index in self.global_blocks:
+                router = self.routers[len(encoding.keep)]
+                encoding.router_logp.append(router(tokens, limits.chunk_tokens))
+                kept = decide(encoding.router_logp[-1], limits.max_tokens)
+                encoding.keep.append(keep_maps(kept, height, width))
+            tokens = block.infer_(tokens, limits, kept)
+        encoding.tokens = tokens
+        return encoding
+
+    def _train(self, tokens: Tensor, gumbel_noise: Sequence[Tensor] | None) -> Encoding:
+        encoding = Encoding(tokens)
+        height, width = tokens.shape[1:3]
+        for index, block in enumerate(self.blocks):
+            policy = None
+            if index in self.global_blocks:
+                position = len(encoding.keep)
+                logp = self.routers[position](tokens).flatten(1, 2)  # (B, N, 2)
+                policy = gumbel_policy(logp, sample_gumbel(logp) if gumbel_noise is None else gumbel_noise[position])
+                encoding.router_logp.append(logp.unflatten(1, (height, width)))
+                encoding.keep.append(policy.view(-1, height, width))
+            tokens = block(tokens, policy)
+        encoding.tokens = tokens
+        return encoding
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

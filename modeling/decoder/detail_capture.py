@@ -1,0 +1,105 @@
+"""Detail-capture decoder: a stream of image details fused, scale by scale, with the encoder's features."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Attribute names (`convstream`, `fusion_blks`, `matting_head`, ...) are those of published checkpoints.
+
+
+class ConvBlock(nn.Module):
+    """3x3 convolution, batch norm, ReLU."""
+
+    def __init__(self, in_chans: int, out_chans: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, out_chans, 3, stride, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(out_chans)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+class ConvStream(nn.Module):
+    """Details of the 4-channel input at scales 1, 1/2, 1/4, 1/8."""
+
+    def __init__(self, in_chans: int, out_chans: Sequence[int]) -> None:
+        super().__init__()
+        widths = [in_chans, *out_chans]
+        self.convs = nn.ModuleList(ConvBlock(a, b, stride=2) for a, b in zip(widths, out_chans, strict=False))
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        details = [inputs]
+        for conv in self.convs:
+            details.append(conv(details[-1]))
+        return details
+
+
+class FusionBlock(nn.Module):
+    """Doubles a coarse map and fuses it with the details of the finer scale."""
+
+    def __init__(self, in_chans: int, out_chans: int) -> None:
+        super().__init__()
+        self.conv = ConvBlock(in_chans, out_chans)
+
+    def forward(self, coarse: Tensor, detail: Tensor) -> Tensor:
+        coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        return self.conv(torch.cat([detail, coarse], dim=1))
+
+
+class MattingHead(nn.Module):
+    """Full-resolution map to one logit."""
+
+    def __init__(self, in_chans: int, mid_chans: int) -> None:
+        super().__init__()
+        self.matting_convs = nn.Sequential(
+            nn.Conv2d(in_chans, mid_chans, 3, padding=1),
+            nn.BatchNorm2d(mid_chans),
+            nn.ReLU(),
+            nn.Conv2d(mid_chans, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.matting_convs(x)
+
+
+class DetailCapture(nn.Module):
+    """Features at 1/16 and the padded 4-channel input to alpha.
+
+    An output pixel depends on at most 31 input pixels and 2 feature cells beyond the multiple of 16 around it
+    (`modeling.tiling.HALO_PX` covers both), which is what makes tiles exact.
+
+    Args:
+        feature_chans: channels of the encoder.
+        in_chans: channels of the input.
+        stream_chans: widths of the detail stream at scales 1/2, 1/4, 1/8.
+        fusion_chans: widths of the fusion blocks at scales 1/8, 1/4, 1/2, 1.
+        head_chans: hidden width of the head.
+    """
+
+    def __init__(
+        self,
+        feature_chans: int = 384,
+        in_chans: int = 4,
+        stream_chans: Sequence[int] = (48, 96, 192),
+        fusion_chans: Sequence[int] = (256, 128, 64, 32),
+        head_chans: int = 16,
+    ) -> None:
+        super().__init__()
+        if len(fusion_chans) != len(stream_chans) + 1:
+            raise ValueError(f"fusion_chans {fusion_chans} must have one entry more than stream_chans {stream_chans}")
+        self.convstream = ConvStream(in_chans, stream_chans)
+        details = [in_chans, *stream_chans][::-1]
+        coarse = [feature_chans, *fusion_chans]
+        self.fusion_blks = nn.ModuleList(
+            FusionBlock(detail + below, out) for detail, below, out in zip(details, coarse, fusion_chans, strict=False)
+        )
+        self.matting_head = MattingHead(fusion_chans[-1], head_chans)
+
+    def forward(self, features: Tensor, inputs: Tensor) -> Tensor:
+        """(B, C, h, w) and (B, in_chans, 16h, 16w) -> alpha (B, 1, 16h, 16w)."""
+        fused = features
+        for block, detail in zip(self.fusion_blks, reversed(self.convstream(inputs)), strict=True):
+            fused = block(fused, detail)
+        return self.matting_head(fused).float().sigmoid()

@@ -1,0 +1,97 @@
+"""Terms of the training criterion as functions on alpha mattes."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modeling.backbone.routing import kept_ratio, mean_over_processes
+
+PUBLISHED_AREA = 512 * 512  # the published losses are scaled for crops of this many pixels
+PYRAMID_LEVELS = 5
+
+
+def masked_l1(alpha: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute difference over a mask, scaled by 512 * 512 / (H * W); 0 for an empty mask.
+
+    The mask's size is that of the batch over all processes.
+
+    Args:
+        alpha, target, mask: (B, 1, H, W), mask of 0 and 1.
+    """
+    return (alpha * mask - target * mask).abs().mean() * _area_scale(mask)
+
+
+def _area_scale(mask: Tensor) -> Tensor:
+    """B * 512 * 512 / (size of the mask), 0 for an empty mask."""
+    size = mean_over_processes(mask.sum())
+    return torch.where(size > 0, len(mask) * PUBLISHED_AREA / size.clamp(min=1), 0)
+
+
+def gradient_penalty(alpha: Tensor, target: Tensor, mask: Tensor, sparsity: float = 0.01) -> Tensor:
+    """Difference of Sobel gradients over a mask, plus a small penalty on the gradients themselves.
+
+    Args:
+        alpha, target, mask: (B, 1, H, W).
+        sparsity: weight of the penalty.
+    """
+    sobel = alpha.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    kernel = torch.stack([sobel, sobel.t()])[:, None]  # (2, 1, 3, 3)
+    slopes = F.conv2d(alpha, kernel, padding=1)  # (B, 2, H, W)
+    wanted = F.conv2d(target, kernel, padding=1)
+    terms = (slopes * mask - wanted * mask).abs() + sparsity * (slopes * mask).abs()
+    return 2 * terms.mean() * _area_scale(mask)  # twice: the two directions are summed, not averaged
+
+
+def laplacian_pyramid(x: Tensor, levels: int = PYRAMID_LEVELS) -> list[Tensor]:
+    """Band-pass levels of (B, 1, H, W), finest first; the low-pass rest is dropped. Sides must be at least 64."""
+    smallest = 2 ** (levels + 1)
+    if min(x.shape[-2:]) < smallest:
+        raise ValueError(f"a pyramid of {levels} levels needs sides of at least {smallest}, got {tuple(x.shape)}")
+    line = x.new_tensor([1, 4, 6, 4, 1])
+    kernel = (line[:, None] * line / 256)[None, None]
+    bands = []
+    for _ in range(levels):
+        x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
+        down = _blur(x, kernel)[..., ::2, ::2]
+        spread = torch.zeros_like(x)
+        spread[..., ::2, ::2] = 4 * down
+        bands.append(x - _blur(spread, kernel))
+        x = down
+    return bands
+
+
+def _blur(x: Tensor, kernel: Tensor) -> Tensor:
+    return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), kernel)
+
+
+def laplacian_loss(alpha: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of pyramid levels, level l weighted by 2^l / 5."""
+    pairs = zip(laplacian_pyramid(alpha), laplacian_pyramid(target), strict=True)
+    return sum(2**level * (a - b).abs().mean() for level, (a, b) in enumerate(pairs)) / PYRAMID_LEVELS
+
+
+def matting_losses(alpha: Tensor, target: Tensor, unknown: Tensor) -> dict[str, Tensor]:
+    """The four published terms, by their published names; their plain sum is the criterion of ViTMatte.
+
+    Args:
+        alpha, target: (B, 1, H, W).
+        unknown: (B, 1, H, W), 1 where the trimap is unknown, else 0.
+    """
+    return {
+        "unknown_l1_loss": masked_l1(alpha, target, unknown),
+        "known_l1_loss": masked_l1(alpha, target, (unknown == 0).to(alpha.dtype)),
+        "loss_pha_laplacian": laplacian_loss(alpha, target),
+        "loss_gradient_penalty": gradient_penalty(alpha, target, unknown),
+    }
+
+
+def distillation_loss(features: Tensor, teacher_features: Tensor) -> Tensor:
+    """Mean squared difference of (B, C, h, w) features."""
+    return F.mse_loss(features.float(), teacher_features.float())
+
+
+def ratio_loss(policies: Sequence[Tensor], keep_ratio: float) -> Tensor:
+    """BATR: squared distance of the batch's share of routed tokens from its target."""
+    return (kept_ratio(policies) - keep_ratio) ** 2

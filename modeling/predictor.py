@@ -1,0 +1,135 @@
+"""From an image and a trimap in memory to an alpha matte."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modeling.budget import Limits
+from modeling.checkpoint import load_weights
+from modeling.decoder.folding import fold_batch_norms_
+
+logger = logging.getLogger(__name__)
+
+DType = Literal["auto", "fp32", "bf16", "fp16"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Matte:
+    """Result of one prediction.
+
+    Attributes:
+        alpha: (H, W) float32 in [0, 1], exactly 0 and 1 in the known regions of the trimap.
+        keep: per routed block the (h, w) bool map of the 16 px tokens that global attention saw; empty without routing.
+    """
+
+    alpha: np.ndarray
+    keep: list[np.ndarray]
+
+
+class Predictor:
+    """Runs a matting network on images of any size.
+
+    The model is moved to the device and prepared for inference *in place*: evaluation mode, no gradients, batch norms
+    folded into convolutions.
+
+    Args:
+        model: any network of this package.
+        checkpoint: weights to load, strictly; None where the model already has its weights.
+        device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
+        dtype: "auto" is fp32; "bf16" and "fp16" compute in half precision (routers stay in fp32); fp16 needs a GPU.
+        max_tokens: most tokens that a routed block sends to global attention (None: no cap).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        checkpoint: str | Path | None = None,
+        *,
+        device: str = "auto",
+        dtype: DType = "auto",
+        max_tokens: int | None = Limits.max_tokens,
+    ) -> None:
+        if max_tokens is not None and max_tokens < 0:
+            raise ValueError(f"max_tokens must be at least 0, got {max_tokens}")
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(dtype, self.device)
+        self.limits = Limits(max_tokens=max_tokens)
+        if checkpoint is not None:
+            load_weights(model, checkpoint)
+        self.model = fold_batch_norms_(model.eval().requires_grad_(False)).to(self.device)
+
+    def predict(self, image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
+        """Alpha matte of one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            trimap: (H, W) uint8 of 0 (background), 128 (unknown), 255 (foreground).
+
+        Returns:
+            (H, W) float32 in [0, 1].
+        """
+        return self.run(image, trimap).alpha
+
+    def run(self, image: np.ndarray, trimap: np.ndarray) -> Matte:
+        """As `predict`, with the routing decisions."""
+        check_inputs(image, trimap)
+        image_tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
+        trimap_tensor = torch.from_numpy(np.ascontiguousarray(trimap)).to(self.device)[None, None]  # (1, 1, H, W)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            output = self.model.matte(image_tensor, trimap_tensor, self.limits)
+        alpha = enforce_known(output.alpha[0, 0], trimap_tensor[0, 0])
+        return Matte(alpha.cpu().numpy(), [keep[0].cpu().numpy() for keep in output.keep])
+
+
+def enforce_known(alpha: Tensor, trimap: Tensor) -> Tensor:
+    """Set alpha (H, W) to exactly 0 and 1 where the uint8 trimap says so, in place."""
+    return alpha.masked_fill_(trimap == 0, 0).masked_fill_(trimap == 255, 1)
+
+
+def check_inputs(image: np.ndarray, trimap: np.ndarray) -> None:
+    """Refuse what the networks were not made for, saying what to do."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}; convert it first")
+    if trimap.dtype != np.uint8 or trimap.ndim != 2:
+        raise ValueError(f"trimap must be (H, W) uint8, got {trimap.shape} {trimap.dtype}; convert it first")
+    if image.shape[:2] != trimap.shape:
+        raise ValueError(f"trimap is {trimap.shape} but image is {image.shape[:2]}; resize the trimap first")
+    if not image.size:
+        raise ValueError("image is empty")
+    levels = np.flatnonzero(np.bincount(trimap.ravel(), minlength=256))
+    if not set(levels.tolist()) <= {0, 128, 255}:
+        raise ValueError(f"trimap has values {levels[:8].tolist()}...; only 0, 128 and 255 are defined: snap it first")
+
+
+def choose_device(name: str) -> torch.device:
+    """Device by name; "auto" takes CUDA, then MPS, then the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r} is not there: found {torch.cuda.device_count()} CUDA devices; use cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device 'mps' is not available on this machine; use cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device {name!r} is not supported: use auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def choose_dtype(name: DType, device: torch.device) -> torch.dtype:
+    """Computing precision by name; "auto" is fp32, which reproduces published results."""
+    if name == "auto":
+        return torch.float32
+    if name not in _DTYPES:
+        raise ValueError(f"unknown dtype {name!r}: use one of auto, {', '.join(_DTYPES)}")
+    if name == "fp16" and device.type == "cpu":
+        raise ValueError("fp16 is not computed on a CPU: use bf16 or fp32")
+    return _DTYPES[name]

@@ -1,0 +1,86 @@
+"""ViTMatte: a plain ViT with a detail-capture decoder; also the frame that MEMatte extends."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from modeling.backbone.vit import Encoding, ViT
+from modeling.budget import Limits
+from modeling.decoder.detail_capture import DetailCapture
+from modeling.output import MattingOutput
+from modeling.padding import model_input, published_size
+from modeling.strips import row_strips, rows_within
+from modeling.tiling import HALO_CELLS, Box, cover, unknown_cells
+
+
+class ViTMatte(nn.Module):
+    """Alpha from an image and its trimap.
+
+    Args:
+        backbone: encoder at 1/16 resolution.
+        decoder: from features and the padded input to alpha.
+    """
+
+    def __init__(self, backbone: ViT, decoder: DetailCapture) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.decoder = decoder
+
+    def forward(self, image: Tensor, trimap: Tensor) -> MattingOutput:
+        """Whole-image pass.
+
+        Args:
+            image: (B, 3, H, W) RGB in [0, 1].
+            trimap: (B, 1, H, W) in [0, 1]; known regions are not enforced on the result.
+        """
+        inputs = self.padded_input(image, trimap)
+        return self._output(self.backbone(inputs), inputs, image)
+
+    def padded_input(self, image: Tensor, trimap: Tensor) -> Tensor:
+        """(B, 4, H', W') by the published padding rule."""
+        height, width = published_size(*image.shape[-2:])
+        return model_input(image, trimap, (0, height, 0, width))
+
+    def _output(self, encoding: Encoding, inputs: Tensor, image: Tensor) -> MattingOutput:
+        alpha = self.decoder(encoding.features, inputs)[..., : image.shape[-2], : image.shape[-1]]
+        return MattingOutput(alpha, encoding.features, encoding.keep, encoding.router_logp)
+
+    @torch.inference_mode()
+    def matte(self, image: Tensor, trimap: Tensor, limits: Limits) -> MattingOutput:
+        """The same on one large image, within `limits`; alpha is decoded only where the trimap is unknown.
+
+        Args:
+            image: (1, 3, H, W) uint8 RGB.
+            trimap: (1, 1, H, W) uint8 of 0, 128, 255.
+        """
+        encoding = self.encode(image, trimap, limits)
+        height, width = encoding.tokens.shape[1:3]
+        boxes = cover(unknown_cells(trimap[0, 0], height, width), limits.tile_px)
+        alpha = self.decode_boxes(encoding, image, trimap, boxes)
+        return MattingOutput(alpha, None, encoding.keep, encoding.router_logp)
+
+    def encode(self, image: Tensor, trimap: Tensor, limits: Limits) -> Encoding:
+        """Backbone of (B, 3, H, W) and (B, 1, H, W); the float input exists a few rows of patches at a time."""
+        height, width = published_size(*image.shape[-2:])
+        patch = self.backbone.patch_size
+        parts = []
+        for strip in row_strips(height // patch, rows_within(width // patch, limits.chunk_tokens)):
+            window = (strip.start * patch, strip.stop * patch, 0, width)
+            parts.append(self.backbone.embed(model_input(image, trimap, window)))
+        return self.backbone.infer_(torch.cat(parts, dim=1).float(), limits)
+
+    def decode_boxes(self, encoding: Encoding, image: Tensor, trimap: Tensor, boxes: Iterable[Box]) -> Tensor:
+        """Alpha (B, 1, H, W), exact inside `boxes` and 0 elsewhere."""
+        alpha = torch.zeros_like(trimap, dtype=torch.float32)
+        height, width = encoding.tokens.shape[1:3]
+        for box in boxes:
+            outer = box.grown(HALO_CELLS, height, width)
+            features = encoding.features[..., outer.top : outer.bottom, outer.left : outer.right]
+            top, bottom, left, right = box.pixels()
+            window = outer.pixels()
+            tile = self.decoder(features, model_input(image, trimap, window))
+            target = alpha[..., top:bottom, left:right]  # cut at the image border
+            rows, cols = top - window[0], left - window[2]
+            target.copy_(tile[..., rows : rows + target.shape[-2], cols : cols + target.shape[-1]])
+        return alpha
