@@ -14,6 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+Stage = Literal["plain", "self_align_1", "self_align_2"]
+
 _SMALLEST_GAMMA = 1e-9
 _SMALLEST_SNR = 1e-5
 _SMALLEST_VARIANCE = 1e-20
@@ -39,7 +41,7 @@ class Strategy:
         match = re.fullmatch(r"(ddim|ddpm)?[-_]?(\d+)", text.strip().lower())
         if match is None or int(match[2]) < 1:
             raise ValueError(
-                f"sample strategy {text!r} is not a sampler followed by a number of steps; use for example ddim10 or ddpm10"
+                f"sample strategy {text!r} is not a sampler and a number of steps; use for example ddim10 or ddpm10"
             )
         return cls("ddim" if match[1] == "ddim" else "ddpm", int(match[2]))
 
@@ -59,6 +61,26 @@ def diffuse(matte: Tensor, noise: Tensor, t: Tensor, scale: float) -> Tensor:
     """Return x_t of a matte in [-1, 1]; matte and noise (B, 1, H, W), t (B,)."""
     a, s = signal_and_noise(t.view(-1, 1, 1, 1), scale)
     return a * matte + s * noise
+
+
+def draw_times(stage: Stage, uniform: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Times of a training step.
+
+    Args:
+        stage: how the noisy matte is made. `plain` from the ground truth; `self_align_1` from the estimate at pure
+            noise; `self_align_2` from an estimate at an earlier time, at a uniformly distributed interval.
+        uniform: (2, B) in [0, 1); the second row is used by `self_align_2` only.
+
+    Returns:
+        time of the earlier estimate (B,), None without one, and time of the loss (B,).
+    """
+    if stage == "plain":
+        return None, uniform[0]
+    if stage == "self_align_1":
+        return torch.ones_like(uniform[0]), uniform[0]
+    interval = uniform[0]
+    t = uniform[1] * (1 - interval)
+    return t + interval, t
 
 
 def normalise(x: Tensor) -> Tensor:
@@ -112,7 +134,7 @@ class NamedNoise:
 
 
 def sample(
-    estimate: Callable[[Tensor, int], Tensor],
+    estimate: Callable[[Tensor, Tensor, bool], Tensor],
     noise: Callable[[tuple[int, ...]], Tensor],
     shape: tuple[int, ...],
     *,
@@ -123,7 +145,8 @@ def sample(
     """Draw a matte.
 
     Args:
-        estimate: maps the normalised state (B, 1, H, W) and the number of the step to a clean matte in [-1, 1].
+        estimate: maps the normalised state (B, 1, H, W), its time (B,) and whether this is the last step to a clean
+            matte in [-1, 1].
         noise: draws standard normal noise of a given shape.
         shape: (B, 1, H, W) of the image before padding.
         strategy: sampler and number of steps.
@@ -136,7 +159,8 @@ def sample(
     schedule = Schedule.create(strategy.steps, scale)
     x = noise(shape).to(device, torch.float32)
     for k in range(schedule.steps):
-        clean = estimate(normalise(x), k).clamp(-1, 1)
+        t = schedule.times[k].to(device).expand(len(x))
+        clean = estimate(normalise(x), t, k + 1 == schedule.steps).clamp(-1, 1)
         if strategy.sampler == "ddim":
             x = _ddim_step(schedule, k, x, clean)
         else:

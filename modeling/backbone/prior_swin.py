@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from modeling.backbone.swin import PatchEmbed, SwinStage
+from modeling.backbone.vit import Encoding
+from modeling.budget import Limits
 
 PATCH_SIZE = 4
 # The order of the slots only matters for the learnt position bias: unknown, background, foreground.
@@ -49,8 +51,9 @@ class PriorSwin(nn.Module):
             for i, depth in enumerate(depths)
         )
 
-    def forward(self, x: Tensor, chunk_tokens: int | None = None) -> Tensor:
-        """`chunk_tokens` bounds the tokens that a block works on at once; the result is the same."""
+    def forward(self, x: Tensor, limits: Limits | None = None) -> Encoding:
+        """`limits` bound the tokens that a block works on at once; the result is the same."""
+        chunk_tokens = None if limits is None else limits.chunk_tokens
         areas = x[:, [3 + slot for slot in SLOTS], ::PATCH_SIZE, ::PATCH_SIZE]  # (B, 3, H/4, W/4)
         tokens = self.patch_embed(x)
         for stage in self.layers:
@@ -61,4 +64,4 @@ class PriorSwin(nn.Module):
                 prior = block.update_prior(prior)
             if stage.downsample is not None:
                 tokens, areas = stage.downsample(tokens), areas[:, :, ::2, ::2]
-        return tokens.permute(0, 3, 1, 2)
+        return Encoding(tokens)

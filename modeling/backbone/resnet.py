@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modeling.backbone.vit import Encoding
+from modeling.budget import Limits
+
 
 class _SpectralWeight(nn.Module):
     """A convolution weight divided by an estimate of its largest singular value."""
@@ -93,12 +96,13 @@ class ResNet34D(nn.Module):
         self.layer3 = _stage(128, 256, depths[2], stride=2)
         self.layer_bottleneck = _stage(256, 512, depths[3], stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, limits: Limits | None = None) -> Encoding:
+        """Nothing here grows faster than the image, so `limits` change nothing."""
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = F.relu(norm(conv(x)))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer_bottleneck):
             x = stage(x)
-        return x
+        return Encoding(x.permute(0, 2, 3, 1))
 
 
 def _stage(in_channels: int, out_channels: int, depth: int, stride: int) -> nn.Sequential:

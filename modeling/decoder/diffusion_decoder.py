@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modeling.decoder.detail_capture import MattingHead
+
 TIME_DIM = 32
 
 
@@ -108,15 +110,20 @@ class DiffusionDecoder(nn.Module):
 
     Args:
         down_channels: widths of the down path, the input's first. One block fewer than entries.
-        up_channels: widths of the up path, the feature's first. The feature is at half the scale of the last down block.
+        up_channels: widths of the up path, the feature's first; the feature has half the scale of the last down block.
+        head_channels: hidden width of the head.
     """
 
-    def __init__(self, down_channels: Sequence[int] = (7, 32, 64, 128),
-                 up_channels: Sequence[int] = (384, 256, 128, 64, 32)) -> None:
+    def __init__(
+        self,
+        down_channels: Sequence[int] = (7, 32, 64, 128),
+        up_channels: Sequence[int] = (384, 256, 128, 64, 32),
+        head_channels: int = 16,
+    ) -> None:
         super().__init__()
         if len(up_channels) != len(down_channels) + 1:
             raise ValueError(
-                f"the up path needs one width more than the down path, got {list(up_channels)} and {list(down_channels)}"
+                f"up_channels {list(up_channels)} must have one entry more than down_channels {list(down_channels)}"
             )
         depth = len(down_channels) - 1
         self.feature_stride = 2 ** (depth + 1)
@@ -126,10 +133,7 @@ class DiffusionDecoder(nn.Module):
         self.up_blks = nn.ModuleList(
             UpBlock(up_channels[j + 1] + down_channels[depth - j], up_channels[j + 2]) for j in range(depth)
         )
-        self.matting_head = nn.Module()
-        self.matting_head.matting_convs = nn.Sequential(
-            nn.Conv2d(up_channels[-1], 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 1, 1)
-        )
+        self.matting_head = MattingHead(up_channels[-1], head_channels)
 
     def prepare(self, feature: Tensor, condition: Tensor) -> Constants:
         """Compute what all steps share.
@@ -162,7 +166,7 @@ class DiffusionDecoder(nn.Module):
         hidden = self.mid_blk.join(constants.mid, time)
         for block in self.up_blks:
             hidden = block(torch.cat([hidden, skips.pop()], dim=1), time)
-        return 2 * self.matting_head.matting_convs(hidden).sigmoid() - 1
+        return 2 * self.matting_head(hidden).float().sigmoid() - 1
 
     def reach(self) -> Reach:
         """Interval arithmetic through the layers: the halo with which a tile's core equals the whole image."""
