@@ -38,7 +38,7 @@ class PriorSwin(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(in_channels, embed_dim, PATCH_SIZE, PATCH_SIZE, padding=0)
-        rates = torch.linspace(0, drop_path, sum(depths)).split(list(depths))
+        rates = torch.linspace(0, drop_path, sum(depths), device="cpu").split(list(depths))
         self.layers = nn.ModuleList(
             SwinStage(
                 embed_dim * 2**i,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from modeling.decoder.diffusion_decoder import DiffusionDecoder
+from modeling.decoder.diffusion_decoder import DiffusionDecoder, encode_time
 from modeling.diffusion_tiles import halo_cells
 
 SHALLOW = {"down_channels": [7, 4, 6, 8], "up_channels": [12, 10, 8, 6, 4]}
@@ -29,11 +29,13 @@ def test_reach_is_what_gradients_say(sizes):
     net = decoder(sizes, positive=True)
     stride = net.feature_stride
     side = 2 * (max(net.reach()) // stride + 2) * stride
+    logits = []
+    net.matting_head.register_forward_hook(lambda module, args, out: logits.append(out))  # the sigmoid saturates
     feature, condition, x = (tensor.requires_grad_() for tensor in random_inputs(net, side, side))
     image_reach = feature_reach = 0
     for pixel in range(side // 2, side // 2 + stride):
-        out = net(net.prepare(feature, condition), x, torch.tensor([0.5], dtype=torch.float64))
-        grads = torch.autograd.grad(out.double()[0, 0, pixel, pixel], (feature, condition, x))
+        net(net.prepare(feature, condition), x, torch.tensor([0.5], dtype=torch.float64))
+        grads = torch.autograd.grad(logits.pop()[0, 0, pixel, pixel], (feature, condition, x))
         cells, *image = [grad.abs().sum(dim=(0, 1)).sum(dim=1).nonzero()[:, 0] for grad in grads]
         for touched in image:
             image_reach = max(image_reach, pixel - int(touched[0]), int(touched[-1]) - pixel)
@@ -56,8 +58,8 @@ def test_an_inner_tile_with_its_halo_equals_the_whole(sizes):
         tile = net(net.prepare(feature[..., cells, cells], condition[..., inner, inner]), x[..., inner, inner], time)
         core = slice(halo, side - 2 * stride - halo)
         expected = whole[..., inner, inner]
-        torch.testing.assert_close(tile[..., core, core], expected[..., core, core], atol=1e-12, rtol=0)
-        assert not torch.allclose(tile, expected, atol=1e-9)  # the test would notice a missing halo
+        torch.testing.assert_close(tile[..., core, core], expected[..., core, core], atol=2e-7, rtol=0)
+        assert not torch.allclose(tile, expected, atol=1e-5)  # the test would notice a missing halo
 
 
 def test_the_shared_part_does_not_depend_on_the_step():
@@ -67,7 +69,7 @@ def test_the_shared_part_does_not_depend_on_the_step():
     with torch.no_grad():
         for time in (0.1, 0.9):
             t = torch.full((2,), time, dtype=torch.float64)
-            embedded = net.time_embed(_encode(t))
+            embedded = net.time_embed(encode_time(t).double())
             skips = [net.down_blks[0](torch.cat([condition, x], dim=1), embedded)]
             for block in net.down_blks[1:]:
                 skips.append(block(skips[-1], embedded))
@@ -76,12 +78,6 @@ def test_the_shared_part_does_not_depend_on_the_step():
                 hidden = block(torch.cat([hidden, skips.pop()], dim=1), embedded)
             expected = 2 * net.matting_head(hidden).float().sigmoid() - 1
             torch.testing.assert_close(net(constants, x, t), expected, atol=1e-6, rtol=0)
-
-
-def _encode(t):
-    from modeling.decoder.diffusion_decoder import encode_time
-
-    return encode_time(t).double()
 
 
 def test_widths_that_do_not_fit_are_refused():
