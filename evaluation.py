@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     if args.workers == 1:
         prepare_worker()
-    with tqdm(unit="image", desc="scoring", disable=None) as bar:
+    with tqdm(unit="image", desc="scoring", disable=None, delay=0.2) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.total = total
@@ -101,7 +101,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 progress=advance,
             )
         except (ValueError, OSError) as error:
-            bar.disable = True
             print(f"error: {error}", file=sys.stderr)
             return 2
     return report(result, args)
