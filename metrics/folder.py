@@ -171,7 +171,9 @@ def score_entry(entry: Entry, snap_trimap: bool = False) -> ImageScore:
 def prepare_worker() -> None:
     """One thread a process, and no log lines from the decoder beside the records that say the same."""
     cv2.setNumThreads(1)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV 5 moved the function; level 0 is silent in both places.
+    set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    set_log_level(0)
 
 
 def _score_all(entries: list[Entry], snap_trimap: bool, workers: int) -> Iterator[ImageScore]:

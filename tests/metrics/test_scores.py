@@ -74,6 +74,19 @@ def test_stretch_hides_contrast_from_the_gradient_error_only():
     assert got.sad > 0
 
 
+def test_stretch_comes_from_the_whole_image():
+    """Equal where it counts, but one far pixel doubles the range: the amplitudes there are halved."""
+    target = np.zeros((12, 600), np.uint8)
+    target[:, 5:10] = 120
+    pred = target.copy()
+    pred[6, 590] = 240
+    trimap = np.zeros_like(target)
+    trimap[:, :20] = 128
+    got = score_pair(pred, target, trimap)
+    assert got.grad == pytest.approx(reference.grad(pred, target, trimap == 128), rel=1e-12)
+    assert got.grad > 0 and got.sad == 0
+
+
 def test_connectivity_by_hand():
     """The right blob is cut off from step 1 on in one matte: it loses its whole alpha there, level 0 in both."""
     target = np.full((1, 9), 255, np.uint8)
