@@ -56,7 +56,7 @@ def test_libraries_do_not_print(path: Path) -> None:
 
 
 def test_the_import_rule_sees_every_way_to_import() -> None:
-    code = "import cv2.data as c\ndef f():\n    from detectron2.config import x\nfrom . import tqdm\nfrom .io import y\n"
+    code = "import cv2.data as c\ndef f():\n    from detectron2.config import x\nfrom . import tqdm\nfrom .a import y"
     assert imported(ast.parse(code)) == {"cv2", "detectron2"}
 
 
