@@ -47,6 +47,9 @@ def install(site_packages: Path) -> None:
         done = subprocess.run(command)
         if done.returncode:
             raise SetupError(f"pip could not install {REQUIREMENT} with sha256 {SHA256}; nothing was changed")
+        # Built for one version of torch and CUDA; on Python 3.10 detectron2 would try to load it.
+        for binary in stage.glob("detectron2/_C*"):
+            binary.unlink()
         for pattern in KEPT:
             for source in stage.glob(pattern):
                 target = site_packages / source.name
