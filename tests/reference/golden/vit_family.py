@@ -11,6 +11,7 @@ from torch import Tensor
 from modeling import ViTMatte
 from modeling.backbone.vit import Encoding
 from modeling.budget import Limits
+from modeling.padding import published_size
 from modeling.tiling import Box, grid
 from tests.reference.golden.check import Arrays, Quantity, largest_difference
 from tests.reference.weights import fill_
@@ -25,10 +26,15 @@ CONFIG_OF = {
 TILE_CELLS = 16
 
 
+def config_model(kind: str) -> ViTMatte:
+    """The network of a published config, freshly initialised."""
+    return instantiate(LazyConfig.load(str(CONFIGS / CONFIG_OF[kind])).model)
+
+
 @lru_cache(maxsize=1)
 def build(kind: str) -> ViTMatte:
     """The network of one variant (as `CONFIG_OF` names them) with the deterministic weights."""
-    model = instantiate(LazyConfig.load(str(CONFIGS / CONFIG_OF[kind])).model)
+    model = config_model(kind)
     fill_(model.state_dict())
     return model.eval()
 
@@ -56,6 +62,7 @@ def _compare(arrays: Arrays, alpha: np.ndarray, encoding: Encoding, extended: Te
     height, width = alpha.shape
     features = encoding.features[0].numpy()
     add("feat_hw", np.array(features.shape[1:]), 0)
+    add("padded_hw", np.array(published_size(height, width)), 0)
     add("alpha_whole", alpha, 1e-5)
     add("alpha_whole_bottom64_u16", alpha[-64:], 2e-5, 65535)
     add("alpha_whole_right64_u16", alpha[:, -64:], 2e-5, 65535)
