@@ -76,6 +76,7 @@ class Predictor:
         """
         return self.run(image, trimap).alpha
 
+    @torch.inference_mode()
     def run(self, image: np.ndarray, trimap: np.ndarray) -> Matte:
         """As `predict`, with the routing decisions."""
         check_inputs(image, trimap)

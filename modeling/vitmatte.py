@@ -48,15 +48,15 @@ class ViTMatte(nn.Module):
 
     @torch.inference_mode()
     def matte(self, image: Tensor, trimap: Tensor, limits: Limits) -> MattingOutput:
-        """The same on one large image, within `limits`; alpha is decoded only where the trimap is unknown.
+        """The same on large images, within `limits`; alpha is decoded only around what is unknown, and 0 elsewhere.
 
         Args:
-            image: (1, 3, H, W) uint8 RGB.
-            trimap: (1, 1, H, W) uint8 of 0, 128, 255.
+            image: (B, 3, H, W) uint8 RGB.
+            trimap: (B, 1, H, W) uint8 of 0, 128, 255.
         """
         encoding = self.encode(image, trimap, limits)
         height, width = encoding.tokens.shape[1:3]
-        boxes = cover(unknown_cells(trimap[0, 0], height, width), limits.tile_px)
+        boxes = cover(unknown_cells(trimap, height, width), limits.tile_px)
         alpha = self.decode_boxes(encoding, image, trimap, boxes)
         return MattingOutput(alpha, None, encoding.keep, encoding.router_logp)
 

@@ -1,0 +1,125 @@
+"""Dataset folders: which layout a folder has, judged by the folders in it, and which files belong together."""
+
+import logging
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.files import IMAGE_SUFFIXES, FileError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image with what belongs to it.
+
+    Attributes:
+        name: path inside the image folder without suffix, with forward slashes ("a", "sub/a").
+        problem: why the pair cannot be used (no trimap, two files of one name); empty where all is well.
+    """
+
+    name: str
+    image: Path
+    trimap: Path | None
+    alpha: Path | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of the folders of a dataset. Of several image or trimap names exactly one may be there."""
+
+    name: str
+    image: tuple[str, ...]
+    trimap: tuple[str, ...]
+    alpha: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({'|'.join(self.image)}/ + {'|'.join(self.trimap)}/)"
+
+
+LAYOUTS = (
+    Layout("Composition-1k", ("merged",), ("trimaps",), ("alpha_copy", "alpha")),
+    Layout("AIM-500", ("original",), ("trimap",), ("mask",)),
+    Layout("plain", ("image", "images"), ("trimap", "trimaps"), ("alpha", "alphas")),
+)
+
+
+def find_pairs(root: str | Path) -> list[Pair]:
+    """Pair the images of a dataset folder with trimaps and, where there are any, alphas.
+
+    The layout follows from the folders that root contains, never from how its path is spelt. Files belong together when
+    their paths inside their folders agree up to the suffix; sub-folders are entered. Hidden files and files that are no
+    images by suffix are left out.
+
+    Returns:
+        one pair an image name, sorted by name; pairs that cannot be used carry the reason in `problem`.
+
+    Raises:
+        FileError: no folder, no known layout, or no image in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileError(f"{root}: is not a folder")
+    layout, image_folder, trimap_folder = _recognise(root)
+    images, trimaps = _by_name(image_folder), _by_name(trimap_folder)
+    alpha_folder = next((root / name for name in layout.alpha if (root / name).is_dir()), None)
+    alphas = _by_name(alpha_folder) if alpha_folder else {}
+    if not images:
+        raise FileError(f"{image_folder}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    if unused := sorted(trimaps.keys() - images.keys()):
+        logger.warning("%s: %d trimaps have no image, for example %s", trimap_folder, len(unused), unused[0])
+    return [
+        _pair(name, images[name], trimaps.get(name, []), alphas.get(name, []), trimap_folder) for name in sorted(images)
+    ]
+
+
+def _recognise(root: Path) -> tuple[Layout, Path, Path]:
+    """The layout of root with its image and trimap folder."""
+    found = [
+        (layout, root / image, root / trimap)
+        for layout in LAYOUTS
+        for image in layout.image
+        for trimap in layout.trimap
+        if (root / image).is_dir() and (root / trimap).is_dir()
+    ]
+    if len(found) == 1:
+        return found[0]
+    accepted = "; ".join(map(str, LAYOUTS))
+    if found:
+        names = ", ".join(f"{image.name}/ + {trimap.name}/" for _, image, trimap in found)
+        raise FileError(f"{root}: holds several layouts ({names}); leave one of: {accepted}")
+    entries = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir() if not entry.name.startswith("."))
+    content = ", ".join(entries[:8]) + ", ..." * (len(entries) > 8) if entries else "nothing"
+    raise FileError(f"{root}: is no dataset folder; it must hold one of: {accepted}; found: {content}")
+
+
+def _by_name(folder: Path) -> dict[str, list[Path]]:
+    """Image files below folder by relative path without suffix."""
+    files = defaultdict(list)
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(parent, name)
+            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+    return {name: sorted(paths) for name, paths in files.items()}
+
+
+def _pair(name: str, images: list[Path], trimaps: list[Path], alphas: list[Path], trimap_folder: Path) -> Pair:
+    problem = ""
+    if len(images) > 1:
+        problem = f"several images of one name ({_names(images)}); rename or remove all but one"
+    elif not trimaps:
+        problem = f"no trimap; expected {trimap_folder / name} with any of {', '.join(IMAGE_SUFFIXES)}"
+    elif len(trimaps) > 1:
+        problem = f"several trimaps of one name ({_names(trimaps)}); rename or remove all but one"
+    trimap = trimaps[0] if len(trimaps) == 1 else None
+    alpha = alphas[0] if len(alphas) == 1 else None
+    return Pair(name, images[0], trimap, alpha, problem)
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths)
