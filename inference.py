@@ -45,6 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("--max-number-token", "--max-tokens", dest="max_tokens", type=int, default=18_500, metavar="N",
                        help="most tokens (16 x 16 pixels each) of an image that a routed block sends to global "
                             "attention; lower is faster (default: %(default)s)")  # fmt: skip
+    model.add_argument("--sample-strategy", metavar="NAME",
+                       help="DiffMatte: sampler and number of steps, for example ddim10, ddim1, ddpm20 (default: the "
+                            "config's, ddim10)")  # fmt: skip
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     model.add_argument("--dtype", default="auto", choices=["auto", "fp32", "bf16", "fp16"],
                        help="precision; auto is fp32, fp16 needs a GPU (default: %(default)s)")  # fmt: skip
@@ -93,10 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = build_parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    sampling = [f"model.sample_strategy={args.sample_strategy}"] if args.sample_strategy else []
     try:
         jobs = plan_jobs(args)
         predictor = Predictor(
-            build_model(args.config, args.overrides),
+            build_model(args.config, [*args.overrides, *sampling]),
             args.checkpoint,
             device=args.device,
             dtype=args.dtype,

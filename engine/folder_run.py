@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 class Predicts(Protocol):
     """What a run needs of a predictor."""
 
-    def predict(self, image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) RGB, uint8 (H, W) of 0, 128, 255 -> float32 (H, W) in [0, 1]."""
+    def predict(self, image: np.ndarray, trimap: np.ndarray, name: str) -> np.ndarray:
+        """uint8 (H, W, 3) RGB, uint8 (H, W) of 0, 128, 255, name -> float32 (H, W) in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def run(
             load.exception()  # waits: what is decoded further ahead than one image only costs memory
             loaded, load = load, load_job(index + 1)
             try:
-                alpha = _predict(predictor, loaded)
+                alpha = _predict(predictor, loaded, job.pair.name)
             except Exception as error:  # one bad image must not cost the others, whatever is wrong with it
                 report.fail(job, error)
                 advance()
@@ -167,9 +167,9 @@ def _load(job: Job, bit_depth: int, overwrite: bool) -> tuple[np.ndarray, np.nda
     return image, trimap
 
 
-def _predict(predictor: Predicts, loading: Future) -> np.ndarray | None:
+def _predict(predictor: Predicts, loading: Future, name: str) -> np.ndarray | None:
     loaded = loading.result()
-    return None if loaded is None else predictor.predict(*loaded)
+    return None if loaded is None else predictor.predict(*loaded, name)
 
 
 def _write(job: Job, alpha: np.ndarray, bit_depth: int) -> int:

@@ -28,6 +28,8 @@ class DiffMatte(nn.Module):
         signal_scale: strength of the matte against the noise; that of training.
         seed: part of the noise seed that all images share.
         published_foreground: leave the predicted alpha in known foreground, as the published code does by mistake.
+        self_align_stage1_step, self_align_stage2_step: iterations of training from which the noisy matte comes from the
+            network's own estimate, at pure noise (stage 1) or at an earlier time (stage 2, which takes precedence).
     """
 
     def __init__(
@@ -38,6 +40,8 @@ class DiffMatte(nn.Module):
         signal_scale: float = 0.2,
         seed: int = DEFAULT_SEED,
         published_foreground: bool = False,
+        self_align_stage1_step: int | None = None,
+        self_align_stage2_step: int | None = None,
     ) -> None:
         super().__init__()
         self.model = nn.ModuleDict({"backbone": backbone, "decoder": decoder})  # the names in published checkpoints
@@ -45,6 +49,7 @@ class DiffMatte(nn.Module):
         self.signal_scale = signal_scale
         self.seed = seed
         self.published_foreground = published_foreground
+        self._stage_starts = ("self_align_2", self_align_stage2_step), ("self_align_1", self_align_stage1_step)
 
     @property
     def backbone(self) -> nn.Module:
@@ -54,16 +59,28 @@ class DiffMatte(nn.Module):
     def decoder(self) -> DiffusionDecoder:
         return self.model["decoder"]
 
-    def forward(self, image: Tensor, trimap: Tensor, noise: Noise | None = None) -> MattingOutput:
-        """Sample whole images; `denoise` is the pass for training.
+    def forward(
+        self,
+        image: Tensor,
+        trimap: Tensor,
+        noise: Noise | None = None,
+        *,
+        alpha: Tensor | None = None,
+        iteration: int = 0,
+    ) -> MattingOutput:
+        """Sample whole images; or, where `alpha` is given, `denoise` it as that iteration of training does.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1].
             trimap: (B, 1, H, W) in [0, 1]; known regions are not enforced on the result.
             noise: draws the initial state, and for DDPM the noise of the steps.
+            alpha: (B, 1, H, W) ground truth in [0, 1], in training.
+            iteration: of training; decides on the stage.
         """
+        if alpha is not None:
+            return self.denoise(image, trimap, alpha, self.stage(iteration))
         classes = trimap_classes(trimap)
-        encoding = self._encode(image, classes)
+        encoding = self.backbone(self.encoder_input(image, classes))
         estimate = TiledEstimate(self.decoder, encoding.features, image, classes)
         return self._sample(estimate, encoding, image, noise or NamedNoise("", self.seed))
 
@@ -79,8 +96,7 @@ class DiffMatte(nn.Module):
         if isinstance(self.backbone, ViT):
             encoding = encode_within(self.backbone, image, classes.float() / 2, limits)
         else:
-            inputs = image_and_classes(image, classes, whole_window(image), centred=False)
-            encoding = self.backbone(inputs, limits)
+            encoding = self.backbone(self.encoder_input(image, classes), limits)
         free_classes = [0] if self.published_foreground else [0, 2]
         estimate = TiledEstimate(self.decoder, encoding.features, image, classes, limits.tile_px, free_classes)
         output = self._sample(estimate, encoding, image, NamedNoise(name, self.seed))
@@ -113,7 +129,8 @@ class DiffMatte(nn.Module):
         uniform = torch.rand(2, len(alpha), device=alpha.device) if uniform is None else uniform
         earlier, t = draw_times(stage, uniform)
         classes = trimap_classes(trimap)
-        encoding = self._encode(image, classes, gumbel_noise)
+        inputs = self.encoder_input(image, classes)
+        encoding = self.backbone(inputs) if gumbel_noise is None else self.backbone(inputs, gumbel_noise)
         estimate = TiledEstimate(self.decoder, encoding.features, image, classes)
         matte = 2 * alpha - 1
         if earlier is not None:
@@ -122,11 +139,19 @@ class DiffMatte(nn.Module):
         clean = estimate(normalise(diffuse(matte, noise, t, self.signal_scale)), t)
         return MattingOutput((clean + 1) / 2, encoding.features, encoding.keep, encoding.router_logp)
 
-    def _encode(self, image: Tensor, classes: Tensor, gumbel_noise: Sequence[Tensor] | None = None) -> Encoding:
+    def stage(self, iteration: int) -> Stage:
+        """Stage of training at an iteration."""
+        for stage, start in self._stage_starts:
+            if start is not None and iteration >= start:
+                return stage
+        return "plain"
+
+    def encoder_input(self, image: Tensor, classes: Tensor) -> Tensor:
+        """What the encoder reads: (B, 4, H', W') with the trimap for a ViT, (B, 6, H', W') with its classes else."""
         window = whole_window(image)
         if isinstance(self.backbone, ViT):
-            return self.backbone(model_input(image, classes.float() / 2, window), gumbel_noise)
-        return self.backbone(image_and_classes(image, classes, window, centred=False))
+            return model_input(image, classes.float() / 2, window)
+        return image_and_classes(image, classes, window, centred=False)
 
     def _sample(self, estimate: TiledEstimate, encoding: Encoding, image: Tensor, noise: Noise) -> MattingOutput:
         shape = (len(image), 1, *image.shape[-2:])

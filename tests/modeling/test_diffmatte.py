@@ -4,9 +4,11 @@ import torch
 
 from modeling.budget import Limits
 from modeling.diffmatte import DiffMatte
-from modeling.diffusion import Strategy
+from modeling.diffusion import Strategy, draw_times
+from modeling.diffusion_criterion import DiffMatteCriterion
 from modeling.diffusion_tiles import TiledEstimate, image_and_classes, trimap_classes, whole_window
-from modeling.losses import matting_losses
+from modeling.output import MattingOutput
+from modeling.predictor import Predictor, enforce_known
 from tests.reference.diffmatte import CONFIGS, build, filled, golden, inputs, published_keys
 
 SAMPLED = [
@@ -59,7 +61,7 @@ def test_parts_of_the_first_step_equal_the_published_ones():
     image, trimap = inputs(arrays)
     classes = trimap_classes(trimap)
     with torch.no_grad():
-        encoding = model._encode(image / 255, classes)
+        encoding = model.backbone(model.encoder_input(image / 255, classes))
         estimate = Recorder(model.decoder, encoding.features, image / 255, classes)
         model._sample(estimate, encoding, image, given(arrays["noise"]))
     np.testing.assert_allclose(first[0][0][0, 0], arrays["xt_first"], atol=1e-5)
@@ -193,3 +195,102 @@ def test_a_batch_equals_its_singles():
     for index in range(2):
         single = model(images[index : index + 1], trimaps[:1], lambda shape, i=index: noise[i : i + 1]).alpha
         torch.testing.assert_close(batch[index : index + 1], single, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("stage", ["plain", "self_align_1", "self_align_2"])
+def test_a_training_pass_equals_the_published_one(stage):
+    arrays = golden("train_vits")
+    prefix = {"plain": "plain_", "self_align_1": "stage1_", "self_align_2": "stage2_"}[stage]
+    noise, uniform = torch.from_numpy(arrays["noise"]), torch.from_numpy(arrays["uniform"])
+    earlier, t = draw_times(stage, uniform)
+    np.testing.assert_array_equal(t, arrays[prefix + "times"])
+    np.testing.assert_array_equal(t if earlier is None else earlier, arrays[prefix + "first_times"])
+
+    image, trimap = inputs(arrays)
+    alpha = torch.from_numpy(arrays["alpha"])[:, None] / 255
+    halves = trimap_classes(trimap) / 2
+    output = filled("vits").denoise(image / 255, halves, alpha, stage, noise=noise, uniform=uniform)
+    np.testing.assert_allclose(2 * output.alpha.detach() - 1, arrays[prefix + "pred"], atol=1e-5, rtol=0)
+    losses = DiffMatteCriterion()(output, alpha, halves)
+    assert len(losses) == 5
+    for name, loss in losses.items():
+        np.testing.assert_allclose(loss.item(), arrays[prefix + name], rtol=1e-5, err_msg=name)
+
+
+def test_the_five_losses_equal_the_published_ones():
+    arrays = golden("losses")
+    pred, target, unknown = (torch.from_numpy(arrays[name]) for name in ("pred", "target", "unknown"))
+    losses = DiffMatteCriterion()(MattingOutput((pred + 1) / 2), (target + 1) / 2, unknown / 2)
+    for name, loss in losses.items():
+        np.testing.assert_allclose(loss.item(), arrays[name], rtol=1e-5, err_msg=name)
+
+
+def test_stages_begin_where_the_settings_say():
+    model = small(self_align_stage1_step=10, self_align_stage2_step=20)
+    stages = [model.stage(iteration) for iteration in (0, 9, 10, 19, 20, 1000)]
+    assert stages == ["plain", "plain", "self_align_1", "self_align_1", "self_align_2", "self_align_2"]
+    assert small().stage(10**6) == "plain"
+
+
+def test_the_estimate_that_stage_2_starts_from_gets_no_gradient():
+    """Published: only the second pass of the decoder teaches; at t = 0 its input is the estimate, a constant."""
+    model = small()
+    image, trimap = (part / 255 for part in random_pair(64, 64))
+    alpha = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    uniform = torch.tensor([[0.5], [0.0]])
+    passes = []
+    model.decoder.register_forward_hook(lambda module, args, out: passes.append((args[1], out)))
+    model.denoise(image, trimap, alpha, "self_align_2", noise=torch.ones_like(alpha), uniform=uniform)
+    (_, first), (second_input, second) = passes
+    assert first.requires_grad and second.requires_grad and not second_input.requires_grad
+
+
+@pytest.mark.parametrize("iteration", [0, 1])
+def test_a_tiny_network_learns_a_crop_in_each_stage(iteration):
+    torch.manual_seed(0)
+    model = small(self_align_stage2_step=1).train()
+    image, trimap = (part / 255 for part in random_pair(64, 64))
+    alpha = (torch.linspace(-4, 4, 64).sigmoid()[:, None] * torch.ones(64)).view(1, 1, 64, 64)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    history = []
+    for _ in range(60):
+        output = model(image, trimap, alpha=alpha, iteration=iteration)
+        losses = DiffMatteCriterion()(output, alpha, trimap_classes(trimap) / 2)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+        history.append(losses["mse_loss"].item())
+    assert np.mean(history[-5:]) < 0.25 * history[0]
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_the_predictor_sets_known_foreground_unless_asked_for_the_published_result(published):
+    arrays = golden("vits_75x101_ddim3")
+    model = small(sample_strategy="ddim2", published_foreground=published)
+    alpha = Predictor(model, device="cpu").predict(arrays["image"], arrays["trimap"])
+    assert (alpha[arrays["trimap"] == 0] == 0).all()
+    assert (alpha[arrays["trimap"] == 255] == 1).all() == (not published)
+
+
+def test_the_published_result_can_be_reproduced():
+    arrays = golden("vits_75x101_ddim3")
+    alpha = torch.from_numpy(arrays["alpha_before"]).clamp(0, 1)
+    trimap = torch.from_numpy(arrays["trimap"])
+    np.testing.assert_array_equal(enforce_known(alpha, trimap, foreground=False), arrays["alpha_after"])
+
+
+def test_the_predictor_draws_noise_by_name():
+    predictor = Predictor(small(sample_strategy="ddim2"), device="cpu")
+    image, trimap = random_pair(64, 64)
+    pair = image[0].permute(1, 2, 0).numpy(), trimap[0, 0].numpy()
+    first = predictor.predict(*pair, name="a")
+    assert not np.array_equal(first, predictor.predict(*pair, name="b"))
+    assert np.array_equal(first, predictor.predict(*pair, name="a"))
+
+
+def test_bf16_stays_close_to_fp32():
+    image, trimap = random_pair(96, 64)
+    pair = image[0].permute(1, 2, 0).numpy(), trimap[0, 0].numpy()
+    full = Predictor(small(sample_strategy="ddim3"), device="cpu").predict(*pair)
+    half = Predictor(small(sample_strategy="ddim3"), device="cpu", dtype="bf16").predict(*pair)
+    assert 0 < np.abs(full - half).max() < 0.1

@@ -61,7 +61,8 @@ def test_noise_is_standard_normal_and_fresh_at_every_draw():
 
 
 def test_normalise_divides_each_sample_by_its_own_deviation_and_keeps_the_mean():
-    x = torch.randn(2, 1, 15, 17, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 0.5]).view(2, 1, 1, 1) + 1
+    x = torch.randn(2, 1, 15, 17, generator=torch.Generator().manual_seed(0))
+    x = x * torch.tensor([3.0, 0.5]).view(2, 1, 1, 1) + 1
     for sample_in, sample_out in zip(x, normalise(x), strict=True):
         np.testing.assert_allclose(sample_out, sample_in / np.std(sample_in.numpy()), rtol=1e-5)
     assert torch.equal(normalise(torch.zeros(1, 1, 4, 4)), torch.zeros(1, 1, 4, 4))

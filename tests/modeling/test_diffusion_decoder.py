@@ -20,8 +20,8 @@ def decoder(sizes, positive=False):
 def random_inputs(net, height, width, batch=1):
     generator = torch.Generator().manual_seed(1)
     stride = net.feature_stride
-    make = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    return make(batch, 12, height // stride, width // stride), make(batch, 6, height, width), make(batch, 1, height, width)
+    shapes = (batch, 12, height // stride, width // stride), (batch, 6, height, width), (batch, 1, height, width)
+    return [torch.rand(shape, generator=generator, dtype=torch.float64) for shape in shapes]
 
 
 @pytest.mark.parametrize("sizes", [SHALLOW, DEEP], ids=["shallow", "deep"])
