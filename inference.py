@@ -86,7 +86,7 @@ def plan_jobs(args: argparse.Namespace) -> list[Job]:
     if all(single) and not any(folder):
         if args.output.suffix.lower() != ".png":
             raise ValueError(f"--output {args.output}: alphas are written as PNG; give a name that ends in .png")
-        jobs = checked([Job(Pair(args.image.name, args.image, args.trimap), args.output)])
+        jobs = checked([Job(Pair(args.image.stem, args.image, args.trimap), args.output)])
         prepare_output(args.output.parent)
         return jobs
     raise ValueError("give either --data-dir and --inference-dir, or --image, --trimap and --output")
