@@ -1,6 +1,6 @@
 """Alpha mattes for a folder of images with trimaps, or for one image.
 
-Exit codes: 0 all done, 1 some files failed, 2 wrong arguments or set-up.
+Exit codes: 0 all done, 1 some files failed, 2 wrong arguments or set-up, 130 interrupted.
 """
 
 import argparse

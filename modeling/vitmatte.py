@@ -60,6 +60,14 @@ class ViTMatte(nn.Module):
         alpha = self.decode_boxes(encoding, image, trimap, boxes)
         return MattingOutput(alpha, None, encoding.keep, encoding.router_logp)
 
+    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
+        """Upper estimate in bytes of what `matte` takes for an image of height x width pixels, beside its inputs."""
+        rows, cols = (side // self.backbone.patch_size for side in published_size(height, width))
+        tokens = 4 * self.backbone.embed_dim * rows * cols
+        tile_px = min(limits.tile_px, rows * cols * self.backbone.patch_size**2)
+        decoding = tokens + self.decoder.memory_cost(tile_px) + 6 * height * width  # alpha in float32, two masks
+        return max(self.backbone.memory_cost(rows, cols, limits), decoding)
+
     def encode(self, image: Tensor, trimap: Tensor, limits: Limits) -> Encoding:
         """Backbone of (B, 3, H, W) and (B, 1, H, W)."""
         return encode_within(self.backbone, image, trimap, limits)
@@ -84,8 +92,8 @@ def encode_within(backbone: ViT, image: Tensor, trimap: Tensor, limits: Limits) 
     """Encode (B, 3, H, W) and (B, 1, H, W); the float input exists a few rows of patches at a time."""
     height, width = published_size(*image.shape[-2:])
     patch = backbone.patch_size
-    parts = []
+    tokens = torch.empty(len(image), height // patch, width // patch, backbone.embed_dim, device=image.device)
     for strip in row_strips(height // patch, rows_within(width // patch, limits.chunk_tokens)):
         window = (strip.start * patch, strip.stop * patch, 0, width)
-        parts.append(backbone.embed(model_input(image, trimap, window)))
-    return backbone.infer_(torch.cat(parts, dim=1).float(), limits)
+        tokens[:, strip.start : strip.stop] = backbone.embed(model_input(image, trimap, window))
+    return backbone.infer_(tokens, limits)

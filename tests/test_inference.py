@@ -135,6 +135,23 @@ def test_resume_and_overwrite(dataset, checkpoint, capsys):
         assert capsys.readouterr().out.startswith(expected)
 
 
+def test_interrupted_run_keeps_what_is_finished(dataset, checkpoint, monkeypatch, capsys, caplog):
+    predict = inference.Predictor.predict
+
+    def interrupted(self, image, trimap):
+        if image.shape[0] == 33:
+            raise KeyboardInterrupt
+        return predict(self, image, trimap)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inference.Predictor, "predict", interrupted)
+        assert inference.main(folder_command(checkpoint, dataset)) == 130
+    assert "interrupted; finished files are complete" in last_error(capsys, caplog)
+    assert os.listdir(dataset.parent / "out") == ["0.png"]
+    assert inference.main(folder_command(checkpoint, dataset)) == 0
+    assert capsys.readouterr().out.startswith("1 done, 0 failed, 1 skipped")
+
+
 @pytest.mark.parametrize("bit_depth", [8, 16])
 def test_single_image(dataset, checkpoint, bit_depth, capsys):
     output = dataset.parent / "deep" / "alpha.png"
