@@ -9,9 +9,9 @@ from modeling.backbone.vit import Encoding, ViT
 from modeling.budget import Limits
 from modeling.decoder.diffusion_decoder import DiffusionDecoder
 from modeling.diffusion import DEFAULT_SEED, NamedNoise, Stage, Strategy, diffuse, draw_times, normalise, sample
-from modeling.diffusion_tiles import TiledEstimate, image_and_classes, trimap_classes, whole_window
+from modeling.diffusion_tiles import KEPT_TILES, TiledEstimate, image_and_classes, trimap_classes, whole_window
 from modeling.output import MattingOutput
-from modeling.padding import model_input
+from modeling.padding import model_input, published_size
 from modeling.vitmatte import encode_within
 
 Noise = Callable[[tuple[int, ...]], Tensor]
@@ -102,6 +102,17 @@ class DiffMatte(nn.Module):
         output = self._sample(estimate, encoding, image, NamedNoise(name, self.seed))
         output.features = None
         return output
+
+    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
+        """Upper estimate in bytes of what `matte` takes for an image of height x width pixels, beside its inputs."""
+        height, width = published_size(height, width)
+        stride = self.decoder.feature_stride
+        rows, cols = height // stride, width // stride
+        features = 4 * self.decoder.mid_blk.conv1.in_channels * rows * cols
+        tile_px = min(limits.tile_px, height * width)
+        kept = min((KEPT_TILES - 1) * tile_px, 2 * height * width)  # halos at most double what tiles hold together
+        sampling = self.decoder.memory_cost(tile_px) + self.decoder.constants_cost(kept) + 7 * 4 * height * width
+        return max(self.backbone.memory_cost(rows, cols, limits) + 9 * height * width, features + sampling)
 
     def denoise(
         self,

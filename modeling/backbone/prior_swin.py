@@ -65,3 +65,11 @@ class PriorSwin(nn.Module):
             if stage.downsample is not None:
                 tokens, areas = stage.downsample(tokens), areas[:, :, ::2, ::2]
         return Encoding(tokens)
+
+    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
+        """Upper estimate in bytes for a feature of height x width cells: the input and the first stage's tokens."""
+        dim = self.patch_embed.proj.out_channels
+        pixels = 32**2 * height * width
+        tokens = pixels // PATCH_SIZE**2
+        band = min(max(limits.chunk_tokens, 7 * tokens // (8 * height)), tokens)  # at least one row of windows
+        return 4 * (3 * self.patch_embed.proj.in_channels * pixels + 4 * dim * tokens + 24 * dim * band)

@@ -104,6 +104,11 @@ class ResNet34D(nn.Module):
             x = stage(x)
         return Encoding(x.permute(0, 2, 3, 1))
 
+    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
+        """Upper estimate in bytes for a feature of height x width cells: the input and the maps of the stem."""
+        inputs, stem = 3 * self.conv1.module.weight_bar.shape[1], 4 * self.conv1.module.weight_bar.shape[0] / 4
+        return int(4 * (inputs + stem) * 32**2 * height * width)
+
 
 def _stage(in_channels: int, out_channels: int, depth: int, stride: int) -> nn.Sequential:
     first = BasicBlock(in_channels, out_channels, stride)

@@ -168,6 +168,22 @@ class DiffusionDecoder(nn.Module):
             hidden = block(torch.cat([hidden, skips.pop()], dim=1), time)
         return 2 * self.matting_head(hidden).float().sigmoid() - 1
 
+    def memory_cost(self, pixels: int) -> int:
+        """Upper estimate in bytes of what decoding so many pixels takes in float32, `Constants` included.
+
+        The widest moment is the last up block: its input, the doubled one, copies of it in the layouts of the
+        convolutions, both branches, beside the skip connections. The factors were measured on a CPU.
+        """
+        last = self.up_blks[-1].upsample.conv
+        skips = sum(block.conv1.out_channels / 4**scale for scale, block in enumerate(self.down_blks, 1))
+        channels = 5 * last.in_channels + 6 * last.out_channels + 2 * skips
+        return int(4 * channels * pixels) + self.constants_cost(pixels)
+
+    def constants_cost(self, pixels: int) -> int:
+        """Bytes of the `Constants` of so many pixels in float32."""
+        middle = self.mid_blk.conv1.out_channels / (self.feature_stride // 2) ** 2
+        return int(8 * (self.down_blks[0].conv1.out_channels / 4 + middle) * pixels)
+
     def reach(self) -> Reach:
         """Interval arithmetic through the layers: the halo with which a tile's core equals the whole image."""
         period = self.feature_stride

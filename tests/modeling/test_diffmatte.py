@@ -295,3 +295,12 @@ def test_bf16_stays_close_to_fp32():
     full = Predictor(small(sample_strategy="ddim3"), device="cpu").predict(*pair)
     half = Predictor(small(sample_strategy="ddim3"), device="cpu", dtype="bf16").predict(*pair)
     assert 0 < np.abs(full - half).max() < 0.1
+
+
+@pytest.mark.parametrize("variant", ["res34", "swin_t", "vits"])
+def test_the_memory_estimate_grows_with_the_image_and_falls_with_the_limits(variant):
+    with torch.device("meta"):
+        model = build(variant)
+    usual, tight = Limits(), Limits(chunk_tokens=512, tile_px=300 * 300)
+    assert model.memory_cost(4096, 4096, usual) > model.memory_cost(1024, 1024, usual)
+    assert model.memory_cost(4096, 4096, tight) < model.memory_cost(4096, 4096, usual)
