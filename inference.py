@@ -15,6 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from data.folders import Pair, find_pairs
 from engine.build import build_model
 from engine.folder_run import Job, checked, peak_memory, plan, prepare_output, run
+from engine.processes import Place, run_on_gpus
 from modeling.predictor import Predictor
 
 EXAMPLES = """
@@ -48,6 +49,10 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("--sample-strategy", metavar="NAME",
                        help="DiffMatte: sampler and number of steps, for example ddim10, ddim1, ddpm20 (default: the "
                             "config's, ddim10)")  # fmt: skip
+    model.add_argument("--max-memory", metavar="SIZE",
+                       help="what the process may use, 4GB for example (resident; on CUDA: allocated), or auto for all "
+                            "that is free; works in smaller pieces, then lowers the token cap (default: no "
+                            "bound)")  # fmt: skip
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     model.add_argument("--dtype", default="auto", choices=["auto", "fp32", "bf16", "fp16"],
                        help="precision; auto is fp32, fp16 needs a GPU (default: %(default)s)")  # fmt: skip
@@ -56,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     folder = parser.add_argument_group("a folder")
     folder.add_argument("--data-dir", "--data", dest="data", type=Path, metavar="DIR", help="data folder, see below")
+    folder.add_argument("--num-gpus", type=int, metavar="N",
+                        help="share the folder among N GPUs, one process each (torchrun does the same)")  # fmt: skip
     folder.add_argument("--inference-dir", "--output-dir", dest="output_dir", type=Path, metavar="DIR",
                         help="where the alphas go; created if need be")  # fmt: skip
 
@@ -97,14 +104,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     sampling = [f"model.sample_strategy={args.sample_strategy}"] if args.sample_strategy else []
+    logging.getLogger("modeling").setLevel(logging.INFO)
+    place = Place.from_environment()
     try:
-        jobs = plan_jobs(args)
+        if args.num_gpus is not None and place.world == 1:
+            return run_on_gpus(args.num_gpus, sys.argv if argv is None else [__file__, *argv])
+        jobs = place.share(plan_jobs(args))
         predictor = Predictor(
             build_model(args.config, [*args.overrides, *sampling]),
             args.checkpoint,
-            device=args.device,
+            device=place.device(args.device),
             dtype=args.dtype,
             max_tokens=args.max_tokens,
+            max_memory=args.max_memory,
         )
     except ValueError as error:
         logging.error("%s", error)

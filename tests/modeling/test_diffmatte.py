@@ -303,4 +303,4 @@ def test_the_memory_estimate_grows_with_the_image_and_falls_with_the_limits(vari
         model = build(variant)
     usual, tight = Limits(), Limits(chunk_tokens=512, tile_px=300 * 300)
     assert model.memory_cost(4096, 4096, usual) > model.memory_cost(1024, 1024, usual)
-    assert model.memory_cost(4096, 4096, tight) < model.memory_cost(4096, 4096, usual)
+    assert model.memory_cost(768, 768, tight) < model.memory_cost(768, 768, usual)

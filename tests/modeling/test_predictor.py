@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from modeling import Predictor
+from modeling import MattingOutput, Predictor
+from modeling.budget import Limits
 from modeling.predictor import choose_device, choose_dtype
 from tests.modeling.small import small_mematte, small_vitmatte
 
@@ -100,3 +101,53 @@ def test_cuda_equals_cpu() -> None:
     image, trimap = pair(200, 131)
     on_cpu = Predictor(small_mematte(), device="cpu").predict(image, trimap)
     np.testing.assert_allclose(Predictor(small_mematte(), device="cuda").predict(image, trimap), on_cpu, atol=1e-4)
+
+
+def test_out_of_memory_is_retried_with_half_the_working_set(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictor = Predictor(small_mematte(), device="cpu")
+    image, trimap = pair(64, 64)
+    expected = predictor.predict(image, trimap)
+    matte, tried = predictor.model.matte, []
+
+    def scarce(image: torch.Tensor, trimap: torch.Tensor, limits: Limits) -> MattingOutput:
+        tried.append(limits)
+        if len(tried) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return matte(image, trimap, limits)
+
+    monkeypatch.setattr(predictor.model, "matte", scarce)
+    np.testing.assert_allclose(predictor.predict(image, trimap), expected, atol=1e-6)
+    assert [limits.chunk_tokens for limits in tried] == [4096, 2048, 1024]
+    assert caplog.text.count("out of memory; trying again with") == 2
+
+
+def test_out_of_memory_is_retried_three_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor, tried = Predictor(small_mematte(), device="cpu"), []
+
+    def exhausted(image: torch.Tensor, trimap: torch.Tensor, limits: Limits) -> MattingOutput:
+        tried.append(limits)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(predictor.model, "matte", exhausted)
+    with pytest.raises(MemoryError, match=r"out of memory even with .* use a smaller image or --max-tokens"):
+        predictor.predict(*pair(64, 64))
+    assert len(tried) == 4
+
+
+def test_a_budget_chooses_the_limits_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="modeling")
+    predictor = Predictor(small_mematte(), device="cpu", max_memory="64GB")
+    assert predictor.choose_limits(3000, 4000) == Limits()
+    assert "4000 x 3000 pixels: at most 18500 tokens" in caplog.text
+    assert "expecting a peak of" in caplog.text
+    assert Predictor(small_mematte(), device="cpu", max_memory="auto").choose_limits(100, 100) == Limits()
+
+
+def test_a_budget_below_what_is_held_is_refused() -> None:
+    predictor = Predictor(small_mematte(), device="cpu", max_memory="1MB")
+    with pytest.raises(ValueError, match="allow more memory"):
+        predictor.predict(*pair(64, 64))
+    with pytest.raises(ValueError, match="'much' is not an amount of memory"):
+        Predictor(small_mematte(), device="cpu", max_memory="much")
