@@ -1,8 +1,10 @@
 """Networks and how to run them within a memory budget."""
 
+from modeling.diffmatte import DiffMatte
+from modeling.mediffmatte import MEDiffMatte
 from modeling.mematte import MEMatte
 from modeling.output import MattingOutput
 from modeling.predictor import Matte, Predictor
 from modeling.vitmatte import ViTMatte
 
-__all__ = ["MEMatte", "Matte", "MattingOutput", "Predictor", "ViTMatte"]
+__all__ = ["DiffMatte", "MEDiffMatte", "MEMatte", "Matte", "MattingOutput", "Predictor", "ViTMatte"]
