@@ -230,9 +230,10 @@ def inspect_foregrounds(
     colours = chosen(root / colour_dir)
     alphas = {} if alpha_dir is None else chosen(root / alpha_dir)
     if alpha_dir is not None:
-        report.problems += [f"{path}: has no alpha in {alpha_dir}/" for stem, path in colours.items() if stem not in alphas]
-        lonely = [path for stem, path in alphas.items() if stem not in colours]
-        report.problems += [f"{path}: has no foreground in {colour_dir}/" for path in lonely]
+        for stem in sorted(set(colours) - set(alphas)):
+            report.problems.append(f"{colours[stem]}: has no alpha in {alpha_dir}/")
+        for stem in sorted(set(alphas) - set(colours)):
+            report.problems.append(f"{alphas[stem]}: has no foreground in {colour_dir}/")
     for name in sorted((names or set()) - set(colours)):
         report.problems.append(f"{root / colour_dir / name}: listed, but not there")
     for stem, path in colours.items():
