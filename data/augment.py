@@ -104,26 +104,23 @@ def jitter_colour(
         alpha: (H, W) float32; the means are taken where it is positive.
 
     Returns:
-        (H, W, 3) float32 RGB in [0, 255].
+        (H, W, 3) float32 RGB in [0, 1].
     """
-    hue_shift = int(rng.integers(-settings.max_hue_deg, max(settings.max_hue_deg, 1)))
+    hue_shift = int(rng.integers(-settings.max_hue_deg, max(settings.max_hue_deg, 1))) % 360
     draws = rng.random(2)
-    scaled = foreground.astype(np.float32) / 255
+    scaled = np.multiply(foreground, np.float32(1 / 255), dtype=np.float32)
     visible = (alpha > 0).astype(np.uint8)
     if not visible.any():
-        return scaled * 255
+        return scaled
     hsv = cv2.cvtColor(scaled, cv2.COLOR_RGB2HSV)  # hue in degrees, the others in [0, 1]
-    means = cv2.mean(hsv, visible)
-    hue, saturation, value = cv2.split(hsv)
-    hue += hue_shift
-    hue[hue < 0] += 360
-    hue[hue >= 360] -= 360
-    for channel, mean, draw in ((saturation, means[1], draws[0]), (value, means[2], draws[1])):
-        channel += np.float32((2 * draw - 1) * settings.strength * (settings.ceiling - mean))
-        np.abs(channel, out=channel)
-        np.minimum(channel, 2 - channel, out=channel)  # reflects what exceeds 1
-    return cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2RGB) * 255
-
+    means = cv2.mean(hsv, visible)[1:3]
+    moves = (2 * draws - 1) * settings.strength * (settings.ceiling - np.array(means))
+    # Passes over all channels in place are cheaper than taking them apart; cvtColor wraps a hue beyond 360.
+    cv2.add(hsv, (hue_shift, *moves, 0), dst=hsv)
+    np.abs(hsv, out=hsv)
+    cv2.subtract((np.inf, 2, 2, 0), hsv, dst=scaled)
+    cv2.min(hsv, scaled, dst=hsv)  # reflects what exceeds 1
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=scaled)
 
 def guidance_mask(alpha: np.ndarray, rng: np.random.Generator, max_kernel_px: int = 29) -> np.ndarray:
     """A rough object mask (uint8, 0 or 1): alpha cut at a random height, then grown or shrunk or both."""

@@ -5,7 +5,7 @@ import numpy as np
 
 def union_alpha(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Coverage of two independent layers, float32 in [0, 1]: 1 - (1 - a)(1 - b)."""
-    return first + second - first * second
+    return first + second * (1 - first)
 
 
 def merge_foregrounds(
@@ -20,12 +20,13 @@ def merge_foregrounds(
     Returns:
         The colours, mixed by the first alpha and cut to uint8 as published, and the joint alpha.
     """
-    weight = first_alpha[..., None]
-    colour = first * weight + second * (1 - weight)  # float32
-    return colour.astype(np.uint8), union_alpha(first_alpha, second_alpha)
+    mixed = blend(first.astype(np.float32), second.astype(np.float32), first_alpha)
+    return mixed.astype(np.uint8), union_alpha(first_alpha, second_alpha)
 
 
 def blend(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Composite (H, W, 3) layers of any number type with float32 alpha (H, W): float32, in the layers' range."""
-    background = background.astype(np.float32)
-    return background + (foreground.astype(np.float32) - background) * alpha[..., None]
+    """Composite two float32 layers (H, W, 3) with alpha (H, W) in [0, 1]."""
+    image = foreground - background
+    image *= alpha[..., None]
+    image += background
+    return image

@@ -229,7 +229,6 @@ def _one_thread(worker: int) -> None:
 
 
 def _to_tensors(crop: dict[str, np.ndarray], name: str) -> dict:
-    image = np.ascontiguousarray(crop["image"].transpose(2, 0, 1))
-    image /= 255
+    image = torch.from_numpy(np.stack(cv2.split(crop["image"])))  # (3, S, S)
     sample = {key: torch.from_numpy(value)[None] for key, value in crop.items() if key != "image"}
-    return {"image": torch.from_numpy(np.clip(image, 0, 1, out=image)), **sample, "name": name}
+    return {"image": image.clamp_(0, 1), **sample, "name": name}

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+TILE_PX = 64
 REACH_PX = 5  # Lanczos4 reads 4 pixels to the right of the position; one more against rounding
 
 Size = tuple[int, int]  # height, width
@@ -52,18 +53,39 @@ def source_window(matrix: np.ndarray, wanted: Size, stored: Size) -> tuple[slice
 
 
 def warp(
-    image: np.ndarray, matrix: np.ndarray, wanted: Size, interpolation: int, *, replicate: bool = False
+    image: np.ndarray, matrix: np.ndarray, wanted: Size, interpolation: int, visible: np.ndarray | None = None
 ) -> np.ndarray:
-    """Read `wanted` pixels of `image` (H, W[, 3]) through `matrix`; outside is 0, or the nearest if `replicate`."""
+    """Read `wanted` pixels of `image` (H, W[, 3]) through `matrix`; outside is 0.
+
+    With `visible` (wanted) only the tiles in which it is not 0 throughout are read; the others are 0.
+    """
     window = source_window(matrix, wanted, image.shape[:2])
-    if window is None and not replicate:
+    if window is None:
         return np.zeros((*wanted, *image.shape[2:]), image.dtype)
-    if window is not None:
-        rows, columns = window
-        image, matrix = image[rows, columns], translation(-rows.start, -columns.start) @ matrix
-    border = cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT
+    image, matrix = image[window], translation(-window[0].start, -window[1].start) @ matrix
     flags = interpolation | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, matrix[:2], (wanted[1], wanted[0]), flags=flags, borderMode=border)
+    if visible is None:
+        return cv2.warpAffine(image, matrix[:2], (wanted[1], wanted[0]), flags=flags)
+    warped = np.zeros((*wanted, *image.shape[2:]), image.dtype)
+    for top in range(0, wanted[0], TILE_PX):
+        for left in range(0, wanted[1], TILE_PX):
+            tile = np.s_[top : top + TILE_PX, left : left + TILE_PX]
+            if visible[tile].any():
+                rows, columns = visible[tile].shape
+                shifted = (matrix @ translation(top, left))[:2]
+                warped[tile] = cv2.warpAffine(image, shifted, (columns, rows), flags=flags)
+    return warped
+
+
+def read_upright(image: np.ndarray, matrix: np.ndarray, wanted: Size, interpolation: int) -> np.ndarray:
+    """As `warp` where `matrix` does not turn: a resize of the whole source pixels below, many times cheaper."""
+    slices = []
+    for axis in (0, 1):
+        scale, offset = matrix[1 - axis, 1 - axis], matrix[1 - axis, 2]
+        start = int(np.clip(round(offset - (scale - 1) / 2), 0, image.shape[axis] - 1))
+        stop = int(np.clip(round(start + scale * wanted[axis]), start + 1, image.shape[axis]))
+        slices.append(slice(start, stop))
+    return cv2.resize(image[tuple(slices)], (wanted[1], wanted[0]), interpolation=interpolation)
 
 
 def nearest_indices(wanted: int, stored: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -67,7 +68,7 @@ def make_files(root: Path, height: int, width: int) -> None:
 
 def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
-    fine = rng.integers(0, 24, (height, width, 3), dtype=np.uint8)
+    fine = rng.integers(0, 10, (height, width, 3), dtype=np.uint8)
     return cv2.add(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), fine)
 
 
@@ -133,6 +134,7 @@ def main() -> int:
         parser.error("sizes from 64x64 on, at least 1 crop")
     logging.basicConfig(level=logging.WARNING)
     cv2.setNumThreads(0)
+    torch.set_num_threads(1)
     for width, height in sizes:
         measure(height, width, args.crops, args.shared)
     return 0
