@@ -203,8 +203,10 @@ def read_names(path: Path) -> set[str]:
 def list_images(folder: Path, recursive: bool = False) -> list[Path]:
     """Image files of a folder in the order of their names; hidden ones do not count."""
     if not folder.is_dir():
-        hint = f"relative roots are looked up in the folder that {ROOT_VARIABLE} names, else in {DEFAULT_ROOT}/"
-        raise FileError(f"{folder}: no such folder" + ("" if folder.is_absolute() else f" ({hint})"))
+        raise FileError(
+            f"{folder}: no such folder (relative ones are looked up in the folder that {ROOT_VARIABLE} names, "
+            f"without it in {DEFAULT_ROOT}/)"
+        )
     entries = folder.rglob("*") if recursive else folder.iterdir()
     paths = sorted(path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
     if not paths:
