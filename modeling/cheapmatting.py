@@ -91,7 +91,8 @@ class CheapMatting(nn.Module):
         if not unknown.any():
             return MattingOutput(torch.zeros_like(unknown))
         inputs, origin = mirrored_input(image, trimap, MIN_SIDE_PX)
-        raw = crop(self.raw_alpha(inputs.contiguous(memory_format=torch.channels_last), limits), origin, image.shape[-2:])
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        raw = crop(self.raw_alpha(inputs, limits), origin, image.shape[-2:])
         return MattingOutput(clamp_alpha(raw.float(), training=False))
 
     def raw_alpha(self, inputs: Tensor, limits: Limits | None = None) -> Tensor:

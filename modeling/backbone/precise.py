@@ -6,11 +6,17 @@ reduced-precision products for this one step.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.amp import is_autocast_available
+
+
+def autocast_off(device: torch.device) -> AbstractContextManager:
+    """Leave autocast, on devices that have one (the meta device has none)."""
+    return torch.autocast(device.type, enabled=False) if is_autocast_available(device.type) else nullcontext()
 
 
 @contextmanager
@@ -20,7 +26,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
     if previous != "highest":
         torch.set_float32_matmul_precision("highest")
     try:
-        with torch.autocast(device.type, enabled=False):
+        with autocast_off(device):
             yield
     finally:
         if previous != "highest":

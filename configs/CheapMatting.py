@@ -1,0 +1,5 @@
+from detectron2.config import LazyCall as L
+
+from modeling.cheapmatting import CheapMatting
+
+model = L(CheapMatting)()

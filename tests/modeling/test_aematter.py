@@ -1,0 +1,151 @@
+"""AEMatter against its golden files; bounded equals whole; no NaN in half precision."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from modeling.aematter import AEMatter
+from modeling.backbone.precise import attend_chunked, attend_precise
+from modeling.budget import Limits
+from modeling.checkpoint import CheckpointError
+from modeling.decoder.axis_attention import ContextBlock, context_stage
+from modeling.tta import predict_views
+from tests.modeling import goldens
+
+SMALLEST = Limits(chunk_tokens=64, tile_px=1)
+EVERY = dict(stem_half=32, x1=24, x2=24, x3=24, x4=24, sem=16, emb=20, aeal1_padded=20, aeal2_padded=20,
+             aeal3_padded=20, dec32=16, dec16=16, dec8=24, dec4=32, dec2=24)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model() -> AEMatter:
+    return goldens.golden_aematter()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def test_state_dict_is_the_published_one(model: AEMatter):
+    assert goldens.key_list(model) == goldens.published_keys("aematter")
+    assert goldens.checksum(model) == 0x10910554
+
+
+@pytest.mark.parametrize("name", ["aematter_a_128x160", "aematter_b_161x331"])
+def test_golden(model: AEMatter, name: str):
+    case = goldens.load(name)
+    image, trimap = goldens.tensors(case)
+    modules = {"stem_half": model.start_conv, "pyramid": model.trans, "sem": model.apptrans, "emb": model.emb}
+    modules |= {f"aeal{i}_padded": getattr(model, f"trans{i}") for i in (1, 2, 3)}
+    modules |= {dec: getattr(model, f"ctran{i}") for i, dec in enumerate(("dec32", "dec16", "dec8", "dec4"))}
+    with goldens.capture(modules | {"dec2": model.conv5}) as found:
+        alpha = model(image.float() / 255, trimap.float() / 255).alpha[0, 0].numpy()
+    assert np.abs(alpha - case["alpha"]).max() < 2e-5
+    found |= {f"x{i + 1}": x for i, x in enumerate(found.pop("pyramid"))}
+    found |= {dec: found[dec].permute(0, 3, 1, 2) for dec in ("dec32", "dec16", "dec8", "dec4")}
+    goldens.assert_features(found, case, EVERY)
+    bounded = model.matte(image, trimap, SMALLEST).alpha[0, 0].numpy()
+    unknown = case["trimap"] == 128
+    assert np.abs(bounded - case["alpha"])[unknown].max() < 2e-5
+
+
+def test_golden_levels_and_augmentation(model: AEMatter):
+    case = goldens.load("aematter_a_128x160")
+    image, trimap = goldens.tensors(case)
+
+    def predict(image: torch.Tensor, trimap: torch.Tensor) -> torch.Tensor:
+        alpha = model(image.float() / 255, trimap.float() / 255).alpha
+        return alpha.masked_fill(trimap == 0, 0).masked_fill(trimap == 255, 1)
+
+    single = goldens.published_levels(predict(image, trimap)[0, 0].numpy(), case["trimap"])
+    augmented = (predict_views(predict, image, trimap, quantise=True)[0, 0] * 255).round().numpy()
+    for found, expected in ((single, case["alpha_u8"]), (augmented, case["alpha_tta_u8"])):
+        difference = np.abs(found.astype(int) - expected.astype(int))
+        assert difference.max() <= 1 and (difference > 0).mean() <= 1e-3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 33), (64, 64), (96, 31)])
+def test_bounded_equals_whole_at_any_size(model: AEMatter, size: tuple[int, int]):
+    image, trimap = goldens.random_pair(*size)
+    whole = model(image.float() / 255, trimap.float() / 255).alpha
+    bounded = model.matte(image, trimap, SMALLEST).alpha
+    assert whole.shape == bounded.shape == (1, 1, *size)
+    torch.testing.assert_close(bounded[trimap == 128], whole[trimap == 128], atol=2e-5, rtol=0)
+
+
+def test_batch_equals_singles(model: AEMatter):
+    pairs = [goldens.random_pair(40, 64, seed) for seed in (1, 2)]
+    image, trimap = (torch.cat(parts).float() / 255 for parts in zip(*pairs, strict=True))
+    together = model(image, trimap).alpha
+    singles = torch.cat([model(image[i : i + 1], trimap[i : i + 1]).alpha for i in range(2)])
+    torch.testing.assert_close(together, singles, atol=2e-5, rtol=0)
+
+
+def test_image_without_unknown_pixels_needs_no_network(model: AEMatter):
+    image, trimap = goldens.random_pair(20, 30)
+    trimap[trimap == 128] = 255
+    assert not model.matte(image, trimap, Limits()).alpha.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_finite_in_half_precision_with_huge_inputs(model: AEMatter, dtype: torch.dtype):
+    image, trimap = goldens.random_pair(64, 64)
+    with torch.autocast("cpu", dtype=dtype):
+        assert model(100 * image.float() / 255, trimap.float() / 255).alpha.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_context_stays_exact_in_half_precision_with_huge_logits(dtype: torch.dtype):
+    """Half-precision logits overflow from a scale of 100 on; here autocast must not change anything."""
+    torch.manual_seed(0)
+    block = ContextBlock(640, 512).eval()
+    source, guide = 1000 * torch.randn(1, 640, 4, 6), torch.randn(1, 512, 4, 6)
+    expected = context_stage([block], source, guide)
+    assert expected.isfinite().all()
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(context_stage([block], source, guide), expected)
+
+
+def test_half_precision_alpha_stays_close(model: AEMatter):
+    case = goldens.load("aematter_a_128x160")
+    image, trimap = goldens.tensors(case)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        alpha = model.matte(image, trimap, Limits()).alpha[0, 0].numpy()
+    difference = np.abs(alpha - case["alpha"])[case["trimap"] == 128]
+    assert difference.mean() < 0.02
+
+
+@pytest.mark.parametrize("max_logits", [1, 300, 5_000, 10**9])
+def test_attention_in_chunks_equals_one_piece(max_logits: int):
+    torch.manual_seed(1)
+    q, k, v = torch.randn(3, 4, 2, 15, 8)
+    torch.testing.assert_close(attend_chunked(q, k, v, max_logits), attend_precise(q, k, v))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(attend_precise(q, k, v), expected)
+
+
+def test_checkpoint_of_the_pt20_branch_is_refused_by_name(model: AEMatter):
+    state = dict(model.state_dict())
+    assert AEMatter.convert_state_dict(state) is state
+    for i in (1, 2, 3):
+        del state[f"trans{i}.gamma"]
+    with pytest.raises(CheckpointError, match="PT20 branch"):
+        AEMatter.convert_state_dict(state)
+
+
+def test_training_passes_gradients_outside_the_range():
+    with torch.enable_grad():
+        model = AEMatter().train()
+        with torch.no_grad():
+            model.convo[4].bias.fill_(5.0)  # alpha far above 1
+        image, trimap = goldens.random_pair(32, 32)
+        alpha = model(image.float() / 255, trimap.float() / 255).alpha
+        assert alpha.max() == 1
+        alpha.mean().backward()
+    assert model.convo[4].bias.grad.item() == pytest.approx(1.0)
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
