@@ -1,3 +1,5 @@
+"""AEMatter."""
+
 from detectron2.config import LazyCall as L
 
 from modeling.aematter import AEMatter

@@ -1,3 +1,5 @@
+"""CheapMatting."""
+
 from detectron2.config import LazyCall as L
 
 from modeling.cheapmatting import CheapMatting

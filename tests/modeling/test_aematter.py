@@ -1,6 +1,10 @@
 """AEMatter against its golden files; bounded equals whole; no NaN in half precision."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +15,16 @@ from modeling.backbone.precise import attend_chunked, attend_precise
 from modeling.budget import Limits
 from modeling.checkpoint import CheckpointError
 from modeling.decoder.axis_attention import ContextBlock, context_stage
-from modeling.tta import predict_views
-from tests.modeling import goldens
+from tests.reference.aematter_memory import STATUS
+from tests.reference.golden import check_file
+from tests.reference.golden import onehot_family as goldens
 
-SMALLEST = Limits(chunk_tokens=64, tile_px=1)
-EVERY = dict(stem_half=32, x1=24, x2=24, x3=24, x4=24, sem=16, emb=20, aeal1_padded=20, aeal2_padded=20,
-             aeal3_padded=20, dec32=16, dec16=16, dec8=24, dec4=32, dec2=24)  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def model() -> AEMatter:
-    return goldens.golden_aematter()
+    return goldens.build("aematter")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,43 +39,17 @@ def test_state_dict_is_the_published_one(model: AEMatter):
 
 
 @pytest.mark.parametrize("name", ["aematter_a_128x160", "aematter_b_161x331"])
-def test_golden(model: AEMatter, name: str):
-    case = goldens.load(name)
-    image, trimap = goldens.tensors(case)
-    modules = {"stem_half": model.start_conv, "pyramid": model.trans, "sem": model.apptrans, "emb": model.emb}
-    modules |= {f"aeal{i}_padded": getattr(model, f"trans{i}") for i in (1, 2, 3)}
-    modules |= {dec: getattr(model, f"ctran{i}") for i, dec in enumerate(("dec32", "dec16", "dec8", "dec4"))}
-    with goldens.capture(modules | {"dec2": model.conv5}) as found:
-        alpha = model(image.float() / 255, trimap.float() / 255).alpha[0, 0].numpy()
-    assert np.abs(alpha - case["alpha"]).max() < 2e-5
-    found |= {f"x{i + 1}": x for i, x in enumerate(found.pop("pyramid"))}
-    found |= {dec: found[dec].permute(0, 3, 1, 2) for dec in ("dec32", "dec16", "dec8", "dec4")}
-    goldens.assert_features(found, case, EVERY)
-    bounded = model.matte(image, trimap, SMALLEST).alpha[0, 0].numpy()
-    unknown = case["trimap"] == 128
-    assert np.abs(bounded - case["alpha"])[unknown].max() < 2e-5
-
-
-def test_golden_levels_and_augmentation(model: AEMatter):
-    case = goldens.load("aematter_a_128x160")
-    image, trimap = goldens.tensors(case)
-
-    def predict(image: torch.Tensor, trimap: torch.Tensor) -> torch.Tensor:
-        alpha = model(image.float() / 255, trimap.float() / 255).alpha
-        return alpha.masked_fill(trimap == 0, 0).masked_fill(trimap == 255, 1)
-
-    single = goldens.published_levels(predict(image, trimap)[0, 0].numpy(), case["trimap"])
-    augmented = (predict_views(predict, image, trimap, quantise=True)[0, 0] * 255).round().numpy()
-    for found, expected in ((single, case["alpha_u8"]), (augmented, case["alpha_tta_u8"])):
-        difference = np.abs(found.astype(int) - expected.astype(int))
-        assert difference.max() <= 1 and (difference > 0).mean() <= 1e-3
+def test_golden(name: str):
+    quantities = check_file(goldens.GOLDEN / f"{name}.npz")
+    assert [quantity for quantity in quantities if not quantity.ok] == []
+    assert {"alpha", "alpha (bounded)"} < {quantity.name for quantity in quantities}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 33), (64, 64), (96, 31)])
 def test_bounded_equals_whole_at_any_size(model: AEMatter, size: tuple[int, int]):
     image, trimap = goldens.random_pair(*size)
     whole = model(image.float() / 255, trimap.float() / 255).alpha
-    bounded = model.matte(image, trimap, SMALLEST).alpha
+    bounded = model.matte(image, trimap, goldens.SMALLEST).alpha
     assert whole.shape == bounded.shape == (1, 1, *size)
     torch.testing.assert_close(bounded[trimap == 128], whole[trimap == 128], atol=2e-5, rtol=0)
 
@@ -149,3 +126,15 @@ def test_training_passes_gradients_outside_the_range():
     assert model.convo[4].bias.grad.item() == pytest.approx(1.0)
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert without == []
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from /proc")
+def test_limits_bound_memory():
+    """In fresh processes, beyond the network itself."""
+    grown = []
+    for arguments in (["whole", "512"], ["bounded", "512", "1024", str(64 * 512)]):
+        command = [sys.executable, "-m", "tests.reference.aematter_memory", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        figures = json.loads(done.stdout)
+        grown.append(figures["peak_mib"] - figures["before_mib"])
+    assert grown[1] < grown[0] / 2

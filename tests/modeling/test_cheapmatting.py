@@ -10,16 +10,13 @@ from modeling.backbone.cells import operator
 from modeling.budget import Limits
 from modeling.cheapmatting import CheapMatting
 from modeling.decoder.folding import fold_batch_norms_
-from tests.modeling import goldens
-
-SMALLEST = Limits(chunk_tokens=64, tile_px=1)
-EVERY = dict(stem00=12, stem05=12, stem10=6, ppm=8, decoder_layer3=16, decoder_layer2=16, decoder_layer1=16,
-             decoder_layer0=16) | {f"cell{i}": 24 for i in (0, 1, 3, 4, 5, 8, 9, 10, 13)}  # fmt: skip
+from tests.reference.golden import check_file
+from tests.reference.golden import onehot_family as goldens
 
 
 @pytest.fixture(scope="module")
 def model() -> CheapMatting:
-    return goldens.golden_cheapmatting()
+    return goldens.build("cheapmatting")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,27 +31,17 @@ def test_state_dict_is_the_published_one(model: CheapMatting):
 
 
 @pytest.mark.parametrize("name", ["cheapmatting_a_128x160", "cheapmatting_b_157x235"])
-def test_golden(model: CheapMatting, name: str):
-    case = goldens.load(name)
-    image, trimap = goldens.tensors(case)
-    parts = {part: getattr(model, part) for part in EVERY if not part.startswith("cell")}
-    with goldens.capture(parts | {f"cell{i}": cell for i, cell in enumerate(model.cells)}) as found:
-        alpha = model(image.float() / 255, trimap.float() / 255).alpha[0, 0].numpy()
-    assert np.abs(alpha - case["alpha"]).max() < 2e-5
-    goldens.assert_features(found, case, EVERY)
-    if "alpha_u8" in case:
-        levels = goldens.published_levels(alpha, case["trimap"]).astype(int)
-        difference = np.abs(levels - case["alpha_u8"])
-        assert difference.max() <= 1 and (difference > 0).mean() <= 1e-3
-    bounded = model.matte(image, trimap, SMALLEST).alpha[0, 0].numpy()
-    assert np.abs(bounded - case["alpha"])[case["trimap"] == 128].max() < 2e-5
+def test_golden(name: str):
+    quantities = check_file(goldens.GOLDEN / f"{name}.npz")
+    assert [quantity for quantity in quantities if not quantity.ok] == []
+    assert {"alpha", "alpha (bounded)"} < {quantity.name for quantity in quantities}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 33), (64, 64), (96, 31)])
 def test_bounded_equals_whole_at_any_size(model: CheapMatting, size: tuple[int, int]):
     image, trimap = goldens.random_pair(*size)
     whole = model(image.float() / 255, trimap.float() / 255).alpha
-    bounded = model.matte(image, trimap, SMALLEST).alpha
+    bounded = model.matte(image, trimap, goldens.SMALLEST).alpha
     assert whole.shape == bounded.shape == (1, 1, *size)
     torch.testing.assert_close(bounded[trimap == 128], whole[trimap == 128], atol=2e-5, rtol=0)
 
