@@ -21,6 +21,12 @@ from modeling.strips import Strip, rows_within
 CONTEXT_DIM, GUIDE_DIM = 640, 512
 _STEM_HALO, _REFINE_HALO, _HEAD_HALO = 2, 3, 3  # rows, at the resolution of the result
 
+# Cost model, float32: what is held per pixel of the image during the last Swin stage and during the head; per token of
+# a band and pixel of a strip; and what convolutions prepare once.
+_BYTES_AT_QUARTER, _BYTES_AT_FULL = 4 * (6 + 64 / 4 + 180 / 16 + 3 * 128 / 16) * 1.2, 4 * (6 + 48 / 4 + 3) * 1.2
+_BYTES_OF_TOKEN, _BYTES_OF_STRIP = 12_000, 4 * (102 + 2 * 48 + 4 * 32)
+_FIXED_BYTES = 350_000_000
+
 
 class AEMatter(nn.Module):
     """Alpha from an image and its trimap; about 51 million parameters.
@@ -97,6 +103,15 @@ class AEMatter(nn.Module):
         inputs, origin = mirrored_input(image, trimap)
         raw = crop(self.raw_alpha(inputs, limits), origin, image.shape[-2:])
         return MattingOutput(clamp_alpha(raw.float(), training=False))
+
+    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
+        """Upper estimate in bytes of what `matte` takes for an image of height x width pixels, beside its inputs."""
+        height, width = height + -height % 32, width + -width % 32
+        pixels = height * width
+        strip_px = min(max(limits.tile_px, 32 * width), pixels)
+        band_tokens = min(max(limits.chunk_tokens, 2 * width), pixels // 16)  # a row of windows at 1/4 has 7 W / 4
+        at_quarter = _BYTES_AT_QUARTER * pixels + _BYTES_OF_TOKEN * band_tokens
+        return int(_FIXED_BYTES + max(at_quarter, _BYTES_AT_FULL * pixels + _BYTES_OF_STRIP * strip_px))
 
     def raw_alpha(self, inputs: Tensor, limits: Limits | None = None) -> Tensor:
         """Unclamped alpha of a padded input.

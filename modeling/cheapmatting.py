@@ -22,6 +22,11 @@ GROUPS = 8
 MIN_SIDE_PX = 96  # the largest pooling window needs 3 cells of 32 px
 _HEAD_HALO = 2
 
+# Cost model, float32: what the last decoder layer holds per pixel of the image (the input, its own input and output at
+# 1/2), what the head holds per pixel of a strip, and what convolutions prepare once.
+_BYTES_OF_PIXEL, _BYTES_OF_STRIP = 4 * (6 + (64 + 2 * 88 + 32) / 4), 4 * (2 * 38 + 32 + 3 * 24)
+_FIXED_BYTES = 250_000_000
+
 
 def make_cells(stem_dim: int = 48) -> nn.ModuleList:
     """The encoder's cells, each reading the two outputs before it; the first two read the stems (1/4 and 1/8)."""
@@ -94,6 +99,12 @@ class CheapMatting(nn.Module):
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         raw = crop(self.raw_alpha(inputs, limits), origin, image.shape[-2:])
         return MattingOutput(clamp_alpha(raw.float(), training=False))
+
+    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
+        """Upper estimate in bytes of what `matte` takes for an image of height x width pixels, beside its inputs."""
+        height, width = (max(side + -side % 32, MIN_SIDE_PX) for side in (height, width))
+        strip_px = min(max(limits.tile_px, 32 * width), height * width)
+        return int(_FIXED_BYTES + _BYTES_OF_PIXEL * height * width + _BYTES_OF_STRIP * strip_px)
 
     def raw_alpha(self, inputs: Tensor, limits: Limits | None = None) -> Tensor:
         """Unclamped alpha of a padded input.

@@ -138,3 +138,10 @@ def test_limits_bound_memory():
         figures = json.loads(done.stdout)
         grown.append(figures["peak_mib"] - figures["before_mib"])
     assert grown[1] < grown[0] / 2
+    limits = Limits(chunk_tokens=1024, tile_px=64 * 512)
+    assert grown[1] * 2**20 < AEMatter().memory_cost(512, 512, limits)
+
+
+def test_cost_model_follows_the_image_and_the_limits(model: AEMatter):
+    base = model.memory_cost(1000, 1000, Limits())
+    assert model.memory_cost(2000, 1000, Limits()) > base > model.memory_cost(1000, 1000, Limits(tile_px=160 * 160))

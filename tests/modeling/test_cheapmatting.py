@@ -82,3 +82,8 @@ def test_only_the_unread_pooling_branch_takes_no_gradient():
 def test_unknown_operator_is_named():
     with pytest.raises(ValueError, match="pooled3"):
         operator("pooled3", 8, 1)
+
+
+def test_cost_model_follows_the_image_and_the_limits(model: CheapMatting):
+    base = model.memory_cost(1000, 1000, Limits())
+    assert model.memory_cost(2000, 1000, Limits()) > base > model.memory_cost(1000, 1000, Limits(tile_px=160 * 160))
