@@ -9,4 +9,14 @@ from modeling.output import MattingOutput
 from modeling.predictor import Matte, Predictor
 from modeling.vitmatte import ViTMatte
 
-__all__ = ["AEMatter", "CheapMatting", "DiffMatte", "MEDiffMatte", "MEMatte", "Matte", "MattingOutput", "Predictor", "ViTMatte"]
+__all__ = [
+    "AEMatter",
+    "CheapMatting",
+    "DiffMatte",
+    "MEDiffMatte",
+    "MEMatte",
+    "Matte",
+    "MattingOutput",
+    "Predictor",
+    "ViTMatte",
+]
