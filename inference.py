@@ -101,7 +101,7 @@ def plan_jobs(args: argparse.Namespace) -> list[Job]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_intermixed_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     sampling = [f"model.sample_strategy={args.sample_strategy}"] if args.sample_strategy else []
     logging.getLogger("modeling").setLevel(logging.INFO)
