@@ -243,5 +243,5 @@ def test_tta_budget_holds_for_the_turned_image_too(monkeypatch: pytest.MonkeyPat
     model = small_vitmatte()
     monkeypatch.setattr(model, "memory_cost", lambda height, width, limits: 10**6 * width)
     assert Predictor(model, device="cpu", max_memory="1GB").choose_limits(3000, 100) == Limits()
-    with pytest.raises(ValueError, match="needs about 3.00 GB where 1.00 GB are left"):
+    with pytest.raises(ValueError, match=r"needs about 3\.00 GB where 1\.00 GB are left"):
         Predictor(model, device="cpu", max_memory="1GB", tta=True).choose_limits(3000, 100)

@@ -63,7 +63,8 @@ def framed(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
         cv2.rectangle(image, *corners, FRAME, thickness)
         if unit >= 0.5:  # smaller images have no room for a number
             base = box.left + 2 * thickness, min(box.top + round(14 * unit), image.shape[0] - 1)
-            cv2.putText(image, str(number), base, _FONT, 0.45 * unit, FRAME, thickness, cv2.LINE_AA)
+            for colour, stroke in ((PAPER, 3 * thickness), (FRAME, thickness)):
+                cv2.putText(image, str(number), base, _FONT, 0.45 * unit, colour, stroke, cv2.LINE_AA)
     return image
 
 

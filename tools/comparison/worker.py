@@ -19,8 +19,8 @@ from engine.build import build_model
 from engine.folder_run import plan, run
 from modeling import Predictor
 from modeling.memory import peak
+from tools.comparison.run import INTERRUPTED, no_second_warning
 
-INTERRUPTED = 130
 _WARM_UP_PX = 64
 
 
@@ -51,7 +51,9 @@ def work(request: dict) -> dict:
     """
     pairs = [Pair(name, Path(image), Path(trimap)) for name, image, trimap in request["pairs"]]
     jobs = plan(pairs, Path(request["output"]))
-    predictor = Predictor(build_model(request["config"]), request["checkpoint"], **request["settings"])
+    model = build_model(request["config"])
+    parameters = sum(parameter.numel() for parameter in model.parameters())  # before norms are folded
+    predictor = Predictor(model, request["checkpoint"], **request["settings"])
     side = _WARM_UP_PX
     predictor.predict(np.zeros((side, side, 3), np.uint8), np.full((side, side), 128, np.uint8))
     timed = Timed(predictor)
@@ -59,7 +61,7 @@ def work(request: dict) -> dict:
         report = run(timed, jobs, overwrite=True, advance=bar.update)
     return {
         "device": str(predictor.device),
-        "parameters": sum(parameter.numel() for parameter in predictor.model.parameters()),
+        "parameters": parameters,
         "images": report.done,
         "seconds": timed.seconds,
         "megapixels": timed.pixels / 1e6,
@@ -73,10 +75,9 @@ def main() -> int:
     request = json.load(sys.stdin)
     label = request["label"].replace("%", "%%")
     logging.basicConfig(format=f"%(levelname)s: {label}: %(message)s", level=logging.WARNING)
-    logging.getLogger("data").setLevel(logging.ERROR)  # tools/compare.py has warned of files already
-    logging.getLogger("engine").addFilter(lambda record: record.levelno != logging.WARNING)
     try:
-        answer = work(request)
+        with no_second_warning():
+            answer = work(request)
     except (ValueError, MemoryError, RuntimeError) as error:  # torch's allocators raise RuntimeError
         answer = {"error": (str(error).strip() or type(error).__name__).splitlines()[0]}
     except KeyboardInterrupt:
