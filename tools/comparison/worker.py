@@ -32,9 +32,9 @@ class Timed:
     seconds: float = 0.0
     pixels: int = 0
 
-    def predict(self, image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
+    def predict(self, image: np.ndarray, trimap: np.ndarray, name: str) -> np.ndarray:
         start = time.perf_counter()
-        alpha = self.predictor.predict(image, trimap)  # copied from the device: nothing is left running
+        alpha = self.predictor.predict(image, trimap, name)  # copied from the device: nothing is left running
         self.seconds += time.perf_counter() - start
         self.pixels += trimap.size
         return alpha
