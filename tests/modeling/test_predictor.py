@@ -9,6 +9,7 @@ from modeling import AEMatter, CheapMatting, MattingOutput, Predictor
 from modeling.budget import Limits
 from modeling.predictor import choose_device, choose_dtype
 from tests.modeling.small import small_mematte, small_vitmatte
+from tests.modeling.test_diffmatte import small as small_diffmatte
 from tests.reference.golden import onehot_family as goldens
 
 
@@ -191,13 +192,13 @@ def mean_of_views(predict: Callable[[np.ndarray, np.ndarray], np.ndarray], *inpu
     return np.mean(alphas, axis=0)
 
 
-@pytest.mark.parametrize("build", [small_mematte, small_vitmatte])
+@pytest.mark.parametrize("build", [small_mematte, small_vitmatte, small_diffmatte, goldens.golden_cheapmatting])
 def test_tta_is_the_mean_of_eight_predictions(build) -> None:
     inputs = pair(50, 71)
     plain, augmented = Predictor(build(), device="cpu"), Predictor(build(), device="cpu", tta=True)
     alpha = augmented.predict(*inputs)
     assert alpha.dtype == np.float32 and alpha.shape == (50, 71)
-    np.testing.assert_allclose(alpha, mean_of_views(plain.predict, *inputs), atol=1e-6)
+    np.testing.assert_allclose(alpha, mean_of_views(plain.predict, *inputs), atol=1e-5)
     assert np.abs(alpha - plain.predict(*inputs)).max() > 1e-3
     assert (alpha[inputs[1] == 0] == 0).all() and (alpha[inputs[1] == 255] == 1).all()
 
