@@ -62,9 +62,10 @@ def framed(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
         corners = (box.left, box.top), (box.left + box.width - 1, box.top + box.height - 1)
         cv2.rectangle(image, *corners, FRAME, thickness)
         if unit >= 0.5:  # smaller images have no room for a number
-            base = box.left + 2 * thickness, min(box.top + round(14 * unit), image.shape[0] - 1)
-            for colour, stroke in ((PAPER, 3 * thickness), (FRAME, thickness)):
-                cv2.putText(image, str(number), base, _FONT, 0.45 * unit, colour, stroke, cv2.LINE_AA)
+            side = round(18 * unit)
+            cv2.rectangle(image, corners[0], (box.left + side, box.top + side), FRAME, cv2.FILLED)
+            base = box.left + round(4 * unit), box.top + round(15 * unit)
+            cv2.putText(image, str(number), base, _FONT, 0.55 * unit, PAPER, max(round(1.5 * unit), 1), cv2.LINE_AA)
     return image
 
 
