@@ -1,8 +1,6 @@
 """A run over many pairs of files: what is to be done, resuming, overlap of files and network, errors file by file."""
 
 import logging
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +14,7 @@ import torch
 
 from data.files import UNKNOWN, FileError, image_size, is_complete, read_image, read_trimap, write_alpha
 from data.folders import Pair
+from modeling.memory import peak
 
 logger = logging.getLogger(__name__)
 
@@ -140,19 +139,14 @@ def run(
 
 def peak_memory(device: torch.device) -> str:
     """The most memory that this process has used so far, in words: the allocator's on CUDA, else resident."""
-    if device.type == "cuda":
-        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB on {device}"
-    unit = 1 if sys.platform == "darwin" else 1024
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.2f} GiB resident"
+    where = f"on {device}" if device.type == "cuda" else "resident"
+    return f"{peak(device) / 2**30:.2f} GiB {where}"
 
 
-def _load(job: Job, bit_depth: int, overwrite: bool) -> tuple[np.ndarray, np.ndarray] | None:
-    """Image and trimap, or None where the output is there already."""
-    pair = job.pair
+def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Image and trimap, as a predictor takes them; raises FileError where they cannot be used."""
     if pair.problem or pair.trimap is None:
         raise FileError(pair.problem or "no trimap")
-    if not overwrite and job.output.exists() and is_complete(job.output, image_size(pair.image), bit_depth):
-        return None
     image, trimap = read_image(pair.image), read_trimap(pair.trimap)
     if image.shape[:2] != trimap.shape:
         sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (trimap, image)]
@@ -165,6 +159,14 @@ def _load(job: Job, bit_depth: int, overwrite: bool) -> tuple[np.ndarray, np.nda
     elif unknown == trimap.size:
         logger.warning("%s: trimap marks every pixel as unknown; mark some foreground for a better alpha", pair.trimap)
     return image, trimap
+
+
+def _load(job: Job, bit_depth: int, overwrite: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Image and trimap, or None where the output is there already."""
+    exists = not overwrite and not job.pair.problem and job.output.exists()
+    if exists and is_complete(job.output, image_size(job.pair.image), bit_depth):
+        return None
+    return read_pair(job.pair)
 
 
 def _predict(predictor: Predicts, loading: Future, name: str) -> np.ndarray | None:
