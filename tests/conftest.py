@@ -2,15 +2,11 @@
 
 import os
 import random
-from collections.abc import Callable
-from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
 import torch
-
-GOLDEN = Path(__file__).parent / "golden"
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
@@ -38,14 +34,3 @@ def seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  (libraries under test may still draw from the global generator)
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def golden() -> Callable[[str], dict[str, np.ndarray]]:
-    """golden(name): the arrays of tests/golden/name."""
-
-    def load(name: str) -> dict[str, np.ndarray]:
-        with np.load(GOLDEN / name) as arrays:
-            return dict(arrays)
-
-    return load

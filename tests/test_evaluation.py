@@ -12,9 +12,9 @@ import pytest
 
 import evaluation
 from metrics.scores import score_pair
+from tests.golden_files import load_golden, recorded_scores
 
 ROOT = Path(__file__).parents[1]
-GOLDEN = Path(__file__).parent / "golden"
 METRICS = ("sad", "mse", "grad", "conn")
 
 
@@ -22,10 +22,9 @@ METRICS = ("sad", "mse", "grad", "conn")
 def data(tmp_path: Path) -> Path:
     """Three images whose scores are on record, one of them without unknown pixels."""
     for name in ("hair", "noise", "empty_unknown"):
-        with np.load(GOLDEN / f"metrics_{name}.npz") as arrays:
-            for key in ("pred", "target", "trimap"):
-                (tmp_path / key).mkdir(exist_ok=True)
-                cv2.imwrite(str(tmp_path / key / f"{name}.png"), arrays[key])
+        for key, pixels in load_golden(f"metrics_{name}").items():
+            (tmp_path / key).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / key / f"{name}.png"), pixels)
     return tmp_path
 
 
@@ -42,7 +41,7 @@ def test_whole_command(data):
     command = [sys.executable, "evaluation.py", *arguments(data), "--json", str(data / "o.json"), "--csv"]
     done = subprocess.run([*command, str(data / "o.csv")], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    recorded = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
+    recorded = recorded_scores()
     result = json.loads((data / "o.json").read_text())
     assert result["region"] == "unknown"
     assert (result["missing"], result["without_unknown"], result["failed"]) == (0, 1, 0)
@@ -81,8 +80,8 @@ def test_whole_image_needs_no_trimaps(data, capsys):
     del argv[4:6]
     assert evaluation.main(argv) == 0
     result = json.loads((data / "o.json").read_text())
-    with np.load(GOLDEN / "metrics_hair.npz") as arrays:
-        expected = score_pair(arrays["pred"], arrays["target"], whole_image=True)
+    arrays = load_golden("metrics_hair")
+    expected = score_pair(arrays["pred"], arrays["target"], whole_image=True)
     hair = next(image for image in result["images"] if image["name"] == "hair")
     assert hair == {"name": "hair", **{metric: getattr(expected, metric) for metric in METRICS}}
     assert (result["region"], result["without_unknown"], result["scored"]) == ("whole", 0, 3)

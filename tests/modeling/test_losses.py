@@ -1,28 +1,11 @@
-"""The criterion's terms: published values, empty masks, and what each term ignores."""
+"""The criterion's terms: empty masks, and what each term ignores."""
 
 import pytest
 import torch
 
 from modeling.losses import distillation_loss, laplacian_pyramid, masked_l1, matting_losses, ratio_loss
-from tests.golden_files import load_golden
 
 TERMS = ("unknown_l1_loss", "known_l1_loss", "loss_pha_laplacian", "loss_gradient_penalty")
-
-
-@pytest.mark.parametrize("case", ["a_", "b_"])
-def test_terms_and_gradient_equal_the_published_ones(case):
-    golden = load_golden("criterion")
-    pred = torch.from_numpy(golden[case + "pred"]).requires_grad_()
-    target, unknown = torch.from_numpy(golden[case + "target"]), torch.from_numpy(golden[case + "sample_map"]).float()
-
-    losses = matting_losses(pred, target, unknown)
-    sum(losses.values()).backward()
-
-    assert tuple(losses) == TERMS
-    for name in TERMS:
-        assert losses[name].item() == pytest.approx(float(golden[case + name]), rel=1e-5), name
-    wanted = torch.from_numpy(golden[case + "grad_of_sum"])
-    torch.testing.assert_close(pred.grad, wanted, rtol=1e-5, atol=1e-5 * wanted.abs().max().item())
 
 
 @pytest.mark.parametrize("unknown", [0.0, 1.0])

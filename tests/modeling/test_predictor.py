@@ -8,6 +8,7 @@ import torch
 from modeling import AEMatter, CheapMatting, MattingOutput, Predictor
 from modeling.budget import Limits
 from modeling.predictor import choose_device, choose_dtype
+from tests.golden_files import load_golden
 from tests.modeling.small import small_mematte, small_vitmatte
 from tests.modeling.test_diffmatte import small as small_diffmatte
 from tests.reference.golden import onehot_family as goldens
@@ -213,7 +214,7 @@ def test_tta_keeps_the_routing_of_the_first_view() -> None:
 
 def test_tta_reproduces_the_published_levels_but_for_their_two_cuts() -> None:
     """The published mean cuts each of eight views and then the sum down to whole levels; ours is exact."""
-    case = goldens.load("aematter_a_128x160")
+    case = load_golden("aematter_a_128x160")
     alpha = Predictor(goldens.golden_aematter(), device="cpu", tta=True).predict(case["image"], case["trimap"])
     lost = 255 * alpha - case["alpha_tta_u8"]
     assert lost.min() > -0.01

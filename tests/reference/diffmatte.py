@@ -11,10 +11,10 @@ from detectron2.config import LazyConfig, instantiate
 from torch import Tensor, nn
 
 from modeling.diffmatte import DiffMatte
+from tests.golden_files import GOLDEN
 from tests.reference.weights import fill_
 
 ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT / "tests" / "golden" / "diffmatte"
 CONFIGS = {
     "res34": "DiffMatte_Res34",
     "swin_t": "DiffMatte_SwinT",
@@ -26,12 +26,7 @@ CONFIGS = {
 
 def published_keys(variant: str) -> list[list]:
     """[name, shape, dtype] of every entry of the published state dict, in its order."""
-    return json.loads(gzip.decompress((GOLDEN / "keys.json.gz").read_bytes()))[variant]
-
-
-def golden(name: str) -> dict[str, np.ndarray]:
-    with np.load(GOLDEN / f"{name}.npz") as arrays:
-        return dict(arrays)
+    return json.loads(gzip.decompress((GOLDEN / "diffmatte.keys.json.gz").read_bytes()))[variant]
 
 
 def build(variant: str) -> DiffMatte:

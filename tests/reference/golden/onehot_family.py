@@ -1,6 +1,5 @@
 """Inference goldens of AEMatter and CheapMatting, and their networks under deterministic weights."""
 
-import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,9 @@ from modeling.budget import Limits
 from modeling.cheapmatting import CheapMatting
 from modeling.mirror import mirrored_input
 from modeling.tta import predict_views
-from tests.reference.golden.check import Arrays, Quantity, largest_difference
+from tests.reference.golden.check import Arrays, Quantity, largest_difference, share_of_tolerance
 from tests.reference.weights import fill_
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 SMALLEST = Limits(chunk_tokens=64, tile_px=1)  # everything in the smallest pieces
 # Stored features hold every n-th channel.
 AEMATTER_STEPS = dict(stem_half=32, x1=24, x2=24, x3=24, x4=24, sem=16, emb=20, aeal1_padded=20, aeal2_padded=20,
@@ -68,19 +66,6 @@ def checksum(model: nn.Module) -> int:
     return value
 
 
-def key_list(model: nn.Module) -> list[list]:
-    """Names, shapes and types in the form of the published key lists."""
-    return [[name, list(t.shape), str(t.dtype).removeprefix("torch.")] for name, t in model.state_dict().items()]
-
-
-def published_keys(name: str) -> list[list]:
-    return json.loads((GOLDEN / f"{name}.keys.json").read_text())
-
-
-def load(name: str) -> dict[str, np.ndarray]:
-    return dict(np.load(GOLDEN / f"{name}.npz"))
-
-
 def tensors(case: Arrays) -> tuple[Tensor, Tensor]:
     """uint8 image (1, 3, H, W) and trimap (1, 1, H, W) of a golden case."""
     return torch.from_numpy(case["image"]).permute(2, 0, 1)[None], torch.from_numpy(case["trimap"])[None, None]
@@ -114,24 +99,24 @@ def capture(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
         handle.remove()
 
 
-def aematter_features(model: AEMatter, image: Tensor, trimap: Tensor) -> dict[str, Tensor]:
-    """Inner results of a whole-image pass, by their golden names."""
+def aematter_pass(model: AEMatter, image: Tensor, trimap: Tensor) -> tuple[np.ndarray, dict[str, Tensor]]:
+    """Alpha (H, W) of a whole-image pass, and its inner results by their golden names."""
     modules = {"stem_half": model.start_conv, "pyramid": model.trans, "sem": model.apptrans, "emb": model.emb}
     modules |= {f"aeal{i}_padded": getattr(model, f"trans{i}") for i in (1, 2, 3)}
     decoder = ("dec32", "dec16", "dec8", "dec4")
     modules |= {name: getattr(model, f"ctran{i}") for i, name in enumerate(decoder)}
     with capture(modules | {"dec2": model.conv5}) as found:
-        model(image, trimap)
+        alpha = model(image, trimap).alpha[0, 0].numpy()
     found |= {f"x{i + 1}": x for i, x in enumerate(found.pop("pyramid"))}
-    return found | {name: found[name].permute(0, 3, 1, 2) for name in decoder}
+    return alpha, found | {name: found[name].permute(0, 3, 1, 2) for name in decoder}
 
 
-def cheapmatting_features(model: CheapMatting, image: Tensor, trimap: Tensor) -> dict[str, Tensor]:
-    """Inner results of a whole-image pass, by their golden names."""
+def cheapmatting_pass(model: CheapMatting, image: Tensor, trimap: Tensor) -> tuple[np.ndarray, dict[str, Tensor]]:
+    """Alpha (H, W) of a whole-image pass, and its inner results by their golden names."""
     modules = {name: getattr(model, name) for name in CHEAPMATTING_STEPS if not name.startswith("cell")}
     with capture(modules | {f"cell{i}": cell for i, cell in enumerate(model.cells)}) as found:
-        model(image, trimap)
-    return found
+        alpha = model(image, trimap).alpha[0, 0].numpy()
+    return alpha, found
 
 
 @lru_cache(maxsize=1)
@@ -140,17 +125,16 @@ def build(kind: str) -> AEMatter | CheapMatting:
     return {"aematter": golden_aematter, "cheapmatting": golden_cheapmatting}[kind]()
 
 
-def check_inference(name: str, arrays: Arrays) -> list[Quantity]:
+def check_inference(path: Path, arrays: Arrays) -> list[Quantity]:
     """Compare the whole-image pass, the bounded one, 8-bit levels, augmentation and features with what is stored."""
-    kind = name.split("_")[0]
+    kind = path.name.split("_")[0]
     model = build(kind)
     image, trimap = tensors(arrays)
     unit = (image.float() / 255, trimap.float() / 255)
     unknown = arrays["trimap"] == 128
     with torch.inference_mode():
-        alpha = model(*unit).alpha[0, 0].numpy()
+        alpha, features = (aematter_pass if kind == "aematter" else cheapmatting_pass)(model, *unit)
         bounded = model.matte(image, trimap, SMALLEST).alpha[0, 0].numpy()
-        features = aematter_features(model, *unit) if kind == "aematter" else cheapmatting_features(model, *unit)
         quantities = [
             Quantity("alpha", largest_difference(alpha, arrays["alpha"]), 2e-5),
             Quantity("alpha (bounded)", largest_difference(bounded[unknown], arrays["alpha"][unknown]), 2e-5),
@@ -166,9 +150,8 @@ def check_inference(name: str, arrays: Arrays) -> list[Quantity]:
     for key, stored in arrays.items():
         if key.startswith("feat_"):
             feature = key.removeprefix("feat_")
-            stored = stored.astype(np.float32)
-            excess = np.abs(features[feature][0, :: steps[feature]].numpy() - stored) / (2e-3 + 1e-3 * np.abs(stored))
-            quantities.append(Quantity(f"{key} (share of its tolerance)", float(excess.max()), 1))
+            found = features[feature][0, :: steps[feature]].numpy()
+            quantities.append(share_of_tolerance(key, found, stored, absolute=2e-3, relative=1e-3))
     return quantities
 
 

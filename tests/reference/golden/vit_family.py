@@ -34,14 +34,15 @@ def config_model(kind: str) -> ViTMatte:
 @lru_cache(maxsize=1)
 def build(kind: str) -> ViTMatte:
     """The network of one variant (as `CONFIG_OF` names them) with the deterministic weights."""
-    model = config_model(kind)
+    with torch.device("meta"):  # skips random weights that are overwritten anyway
+        model = config_model(kind).to_empty(device="cpu")
     fill_(model.state_dict())
     return model.eval()
 
 
-def check_inference(name: str, arrays: Arrays) -> list[Quantity]:
+def check_inference(path: Path, arrays: Arrays) -> list[Quantity]:
     """Encode and decode the stored image, tile by tile, and compare all that is stored."""
-    model = build("_".join(name.split("_")[:2]))
+    model = build("_".join(path.name.split("_")[:2]))
     image = torch.from_numpy(arrays["image"]).permute(2, 0, 1)[None]
     trimap = torch.from_numpy(arrays["trimap"])[None, None]
     cap = int(arrays["max_number_token"]) if "max_number_token" in arrays else None
