@@ -31,11 +31,12 @@ def test_reach_is_what_gradients_say(sizes):
     side = 2 * (max(net.reach()) // stride + 2) * stride
     logits = []
     net.matting_head.register_forward_hook(lambda module, args, out: logits.append(out))  # the sigmoid saturates
-    feature, condition, x = (tensor.requires_grad_() for tensor in random_inputs(net, side, side))
+    # A strip one cell wide: rows are what is looked at, and a pixel reaches all of them in its own column.
+    feature, condition, x = (tensor.requires_grad_() for tensor in random_inputs(net, side, stride))
     image_reach = feature_reach = 0
     for pixel in range(side // 2, side // 2 + stride):
         net(net.prepare(feature, condition), x, torch.tensor([0.5], dtype=torch.float64))
-        grads = torch.autograd.grad(logits.pop()[0, 0, pixel, pixel], (feature, condition, x))
+        grads = torch.autograd.grad(logits.pop()[0, 0, pixel, stride // 2], (feature, condition, x))
         cells, *image = [grad.abs().sum(dim=(0, 1)).sum(dim=1).nonzero()[:, 0] for grad in grads]
         for touched in image:
             image_reach = max(image_reach, pixel - int(touched[0]), int(touched[-1]) - pixel)
