@@ -122,17 +122,16 @@ def test_training_passes_gradients_outside_the_range():
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from /proc")
-def test_limits_bound_memory():
-    """In fresh processes, beyond the network itself."""
-    grown = []
-    for arguments in (["whole", "512"], ["bounded", "512", "1024", str(64 * 512)]):
-        command = [sys.executable, "-m", "tests.reference.aematter_memory", *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        figures = json.loads(done.stdout)
-        grown.append(figures["peak_mib"] - figures["before_mib"])
-    assert grown[1] < grown[0] / 2
+def test_limits_bound_memory(model: AEMatter):
+    """In a fresh process, beyond the network itself."""
     limits = Limits(chunk_tokens=1024, tile_px=64 * 512)
-    assert grown[1] * 2**20 < AEMatter().memory_cost(512, 512, limits)
+    arguments = ["bounded+whole", "512", str(limits.chunk_tokens), str(limits.tile_px)]
+    command = [sys.executable, "-m", "tests.reference.aematter_memory", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    bounded, whole = (json.loads(line) for line in done.stdout.splitlines())
+    grown = bounded["peak_mib"] - bounded["before_mib"]
+    assert 0 < grown < (whole["peak_mib"] - bounded["before_mib"]) / 2
+    assert grown * 2**20 < model.memory_cost(512, 512, limits)
 
 
 def test_cost_model_follows_the_image_and_the_limits(model: AEMatter):

@@ -2,6 +2,7 @@
 
     python -m tests.reference.aematter_memory bounded 2048
     python -m tests.reference.aematter_memory whole 2048
+    python -m tests.reference.aematter_memory bounded+whole 512     # one after the other, the larger one last
 """
 
 import json
@@ -16,6 +17,7 @@ from modeling.budget import Limits
 
 STATUS = Path("/proc/self/status")
 
+
 def peak_mib() -> float:
     """Largest resident size of this process so far; unlike `getrusage`, without that of the process that forked it."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
@@ -23,10 +25,8 @@ def peak_mib() -> float:
 
 
 @torch.inference_mode()
-def measure(mode: str, side: int, limits: Limits) -> dict[str, float]:
+def measure(model: AEMatter, mode: str, side: int, limits: Limits) -> dict[str, float]:
     """Run a square image of `side` px, all unknown, and say what it took."""
-    torch.manual_seed(0)
-    model = AEMatter().eval()
     image = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
     trimap = torch.full((1, 1, side, side), 128, dtype=torch.uint8)
     before, start = peak_mib(), time.perf_counter()
@@ -39,4 +39,7 @@ def measure(mode: str, side: int, limits: Limits) -> dict[str, float]:
 
 if __name__ == "__main__":
     name, pixels, *bounds = sys.argv[1:]
-    print(json.dumps(measure(name, int(pixels), Limits(None, *map(int, bounds)))))
+    torch.manual_seed(0)
+    network = AEMatter().eval()
+    for part in name.split("+"):
+        print(json.dumps(measure(network, part, int(pixels), Limits(None, *map(int, bounds)))))
