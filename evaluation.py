@@ -1,0 +1,110 @@
+"""Score a folder of alpha mattes: SAD, MSE, Grad and Conn as the papers report them.
+
+Exit codes: 0 all scored, 1 some images failed or are missing, 2 wrong arguments.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from metrics.folder import FolderScores, prepare_worker, score_folder
+from metrics.report import as_csv, as_json, as_table, write_text
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pred-dir", type=Path, required=True, help="predicted alphas, 8-bit, matched by file stem")
+    parser.add_argument(
+        "--label-dir", type=Path, required=True, help="true alphas; <name>.png also serves <name>_<index>.png"
+    )
+    parser.add_argument("--trimap-dir", type=Path, help="trimaps of 0, 128 and 255; optional with --whole-image")
+    parser.add_argument("--whole-image", action="store_true", help="count every pixel, not just the unknown ones")
+    parser.add_argument("--allow-missing", action="store_true", help="missing predictions are counted, but no failure")
+    parser.add_argument(
+        "--snap-trimap", action="store_true", help="take trimap values <= 25 as 0, >= 230 as 255, the rest as 128"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of each image as CSV")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write mean and scores of each image as JSON")
+    parser.add_argument("--workers", type=int, default=_cores(), help="processes (default: all %(default)s cores)")
+    return parser
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse and check what can be checked before any work; exits with 2."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.trimap_dir is None and not args.whole_image:
+        parser.error("--trimap-dir is needed, or --whole-image to count every pixel")
+    if args.workers < 1:
+        parser.error(f"--workers is {args.workers}; at least 1 is needed")
+    for option, path in (("--csv", args.csv), ("--json", args.json)):
+        if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+            parser.error(f"{option} {path} cannot be written: name a file in a folder that exists and is writable")
+    return args
+
+
+def report(result: FolderScores, args: argparse.Namespace) -> int:
+    """Show and write the result; returns the exit code."""
+    failed = [f"{image.name}: {image.error}" for image in result.errors]
+    if not args.allow_missing:
+        failed += [f"{name}: no prediction in {args.pred_dir}" for name in result.missing]
+    for line in sorted(failed):
+        print(f"error: {line}", file=sys.stderr)
+    for name in result.without_unknown:
+        print(f"warning: {name}: no unknown pixel in its trimap, left out of the mean", file=sys.stderr)
+    if result.unused:
+        named = ", ".join(result.unused[:3]) + (", ..." if len(result.unused) > 3 else "")
+        print(f"warning: {len(result.unused)} predictions that nothing asks for were ignored: {named}", file=sys.stderr)
+    print(as_table(result))
+    if not result.scored:
+        failed.append("no image could be scored")
+        print("error: no image could be scored, so there is no mean", file=sys.stderr)
+    for path, text in ((args.csv, as_csv), (args.json, as_json)):
+        if path is None:
+            continue
+        try:
+            write_text(path, text(result))
+        except OSError as error:
+            failed.append(str(path))
+            print(f"error: {path} cannot be written: {error.strerror}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = parse(argv)
+    if args.workers == 1:
+        prepare_worker()
+    with tqdm(unit="image", desc="scoring", disable=None, delay=0.2) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            result = score_folder(
+                args.pred_dir,
+                args.label_dir,
+                args.trimap_dir,
+                whole_image=args.whole_image,
+                snap_trimap=args.snap_trimap,
+                workers=args.workers,
+                progress=advance,
+            )
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    return report(result, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""Scoring a folder of predictions: which files belong together, and their scores, one process a core.
+
+Files are matched by stem, so the suffixes may differ. Nothing is printed and nothing is skipped silently: what cannot
+be scored comes back as a record with its name and reason.
+"""
+
+import multiprocessing
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+
+from metrics.files import read_channel, read_trimap
+from metrics.scores import Scores, score_pair
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+METRICS = ("sad", "mse", "grad", "conn")
+INDEX = re.compile(r"_\d+$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The files of one prediction; `trimap` is None where every pixel counts."""
+
+    name: str
+    pred: Path
+    label: Path
+    trimap: Path | None = None
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """Outcome of one image: scores, or the reason why there are none."""
+
+    name: str
+    scores: Scores | None = None
+    error: str = ""
+
+
+@dataclass
+class Matching:
+    """What belongs together, which predictions are missing, what does not fit, and which nothing asks for."""
+
+    entries: list[Entry] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    problems: list[ImageScore] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+
+@dataclass
+class FolderScores:
+    """Scores of a folder, ordered by name."""
+
+    images: list[ImageScore]
+    missing: list[str]
+    unused: list[str]
+    whole_image: bool
+
+    @property
+    def scored(self) -> list[ImageScore]:
+        """Images that count in the mean."""
+        return [image for image in self.images if image.scores is not None and image.scores.defined]
+
+    @property
+    def without_unknown(self) -> list[str]:
+        """Names of images whose trimap has no unknown pixel: their MSE is undefined, so they are left out."""
+        return [image.name for image in self.images if image.scores is not None and not image.scores.defined]
+
+    @property
+    def errors(self) -> list[ImageScore]:
+        """Images that could not be scored."""
+        return [image for image in self.images if image.scores is None]
+
+    @property
+    def mean(self) -> dict[str, float] | None:
+        """Mean over the images, each with the same weight; None if there is no image to average."""
+        scored = self.scored
+        if not scored:
+            return None
+        return {metric: sum(getattr(image.scores, metric) for image in scored) / len(scored) for metric in METRICS}
+
+
+def list_images(folder: Path) -> dict[str, list[Path]]:
+    """Image files by stem; a folder without any is an error."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder")
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            files.setdefault(path.stem, []).append(path)
+    if not files:
+        raise ValueError(f"{folder} holds no image files ({', '.join(IMAGE_SUFFIXES)})")
+    return files
+
+
+def label_stem(name: str, labels: Iterable[str]) -> str | None:
+    """Stem of the label of an image: its own, or `<foreground>` for Composition-1k's `<foreground>_<index>`.
+
+    Foreground names end in digits themselves (`cat-1288531_1920`), so an index is only cut off where no label has the
+    full name, and only once.
+    """
+    if name in labels:
+        return name
+    foreground = INDEX.sub("", name)
+    return foreground if foreground in labels else None
+
+
+def match_folders(
+    pred_dir: Path, label_dir: Path, trimap_dir: Path | None = None, whole_image: bool = False
+) -> Matching:
+    """Find label and trimap of every image that ought to have a prediction.
+
+    The trimap folder says which images there are: one label may serve many composites. Without one, the labels say it,
+    a label that serves several predictions standing for all of them.
+    """
+    if trimap_dir is None and not whole_image:
+        raise ValueError("no trimap folder: name one, or count the whole image")
+    preds, labels = list_images(pred_dir), list_images(label_dir)
+    trimaps = None if trimap_dir is None else list_images(trimap_dir)
+    if trimaps is None:
+        served = {name: label_stem(name, labels) for name in preds}
+        names = {name for name, label in served.items() if label} | (set(labels) - set(served.values()))
+    else:
+        served = {name: label_stem(name, labels) for name in trimaps}
+        names = set(trimaps) | (set(labels) - set(served.values()))
+    matching = Matching(unused=sorted(set(preds) - names))
+    for name in sorted(names):
+        try:
+            pred = preds.get(name)
+            label = labels.get(label_stem(name, labels) or "")
+            if label is None:
+                raise ValueError(f"no label for it in {label_dir}")
+            if trimaps is not None and name not in trimaps:
+                raise ValueError(f"no trimap for it in {trimap_dir}")
+            if pred is None:
+                matching.missing.append(name)
+                continue
+            trimap = None if trimaps is None or whole_image else _only(trimaps[name])
+            matching.entries.append(Entry(name, _only(pred), _only(label), trimap))
+        except ValueError as error:
+            matching.problems.append(ImageScore(name, error=str(error)))
+    return matching
+
+
+def _only(paths: list[Path]) -> Path:
+    if len(paths) > 1:
+        listed = " and ".join(path.name for path in paths)
+        raise ValueError(f"ambiguous: {listed} in {paths[0].parent}; keep one of them")
+    return paths[0]
+
+
+def score_entry(entry: Entry, snap_trimap: bool = False) -> ImageScore:
+    """Read and score one prediction; whatever is wrong with its files becomes the record's error."""
+    try:
+        pred = read_channel(entry.pred, "prediction")
+        target = read_channel(entry.label, "label", binary_ok=True)
+        trimap = read_trimap(entry.trimap, snap_trimap) if entry.trimap else None
+        for what, path, array in (("label", entry.label, target), ("trimap", entry.trimap, trimap)):
+            if array is not None and array.shape != pred.shape:
+                ours, theirs = (f"{shape[1]}x{shape[0]}" for shape in (pred.shape, array.shape))
+                raise ValueError(f"prediction {entry.pred.name} is {ours} but {what} {path.name} is {theirs}")
+        return ImageScore(entry.name, score_pair(pred, target, trimap, whole_image=trimap is None))
+    except (ValueError, MemoryError, cv2.error) as error:
+        return ImageScore(entry.name, error=" ".join(str(error).split()) or type(error).__name__)
+
+
+def prepare_worker() -> None:
+    """One thread a process, and no log lines from the decoder beside the records that say the same."""
+    cv2.setNumThreads(1)
+    # OpenCV 5 moved the function; level 0 is silent in both places.
+    set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    set_log_level(0)
+
+
+def _score_all(entries: list[Entry], snap_trimap: bool, workers: int) -> Iterator[ImageScore]:
+    """Score in this process (workers <= 1) or in a pool; in the order of completion."""
+    if workers <= 1:
+        yield from (score_entry(entry, snap_trimap) for entry in entries)
+        return
+    # Spawned, not forked: the caller may hold threads or a GPU.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker) as pool:
+        pending = {pool.submit(score_entry, entry, snap_trimap): entry for entry in entries}
+        for future in as_completed(pending):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield ImageScore(pending[future].name, error="a worker process died, out of memory? Use fewer workers")
+
+
+def score_folder(
+    pred_dir: Path,
+    label_dir: Path,
+    trimap_dir: Path | None = None,
+    *,
+    whole_image: bool = False,
+    snap_trimap: bool = False,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> FolderScores:
+    """Score every prediction of a folder.
+
+    Args:
+        pred_dir: predictions, one 8-bit file an image.
+        label_dir: true alphas, one an image or (Composition-1k) one a foreground.
+        trimap_dir: trimaps; optional with `whole_image`, where it only says which images there are.
+        whole_image: count every pixel, not just the unknown ones.
+        snap_trimap: take trimap values <= 25 as 0, >= 230 as 255, the rest as 128, instead of refusing them.
+        workers: processes; 1 scores in this one.
+        progress: called with (images done, images in all) after each image.
+    """
+    matching = match_folders(pred_dir, label_dir, trimap_dir, whole_image)
+    images = list(matching.problems)
+    workers = min(workers, len(matching.entries))
+    for done, image in enumerate(_score_all(matching.entries, snap_trimap, workers), start=1):
+        images.append(image)
+        if progress:
+            progress(done, len(matching.entries))
+    images.sort(key=lambda image: image.name)
+    return FolderScores(images, matching.missing, matching.unused, whole_image)

@@ -1,0 +1,83 @@
+"""Scores of a folder as a table, as JSON and as CSV."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from metrics.folder import METRICS, FolderScores, ImageScore
+
+WORST_SHOWN = 10
+
+
+def as_dict(result: FolderScores) -> dict[str, Any]:
+    """Everything about a result in JSON's types; null where a number is undefined."""
+    return {
+        "region": "whole" if result.whole_image else "unknown",
+        "mean": result.mean or dict.fromkeys(METRICS),
+        "scored": len(result.scored),
+        "missing": len(result.missing),
+        "without_unknown": len(result.without_unknown),
+        "failed": len(result.errors),
+        "images": [{"name": image.name, **_values(image)} for image in result.images if image.scores is not None],
+        "missing_names": result.missing,
+        "errors": [{"name": image.name, "error": image.error} for image in result.errors],
+    }
+
+
+def _values(image: ImageScore) -> dict[str, float | None]:
+    defined = image.scores is not None and image.scores.defined
+    return {metric: getattr(image.scores, metric) if defined else None for metric in METRICS}
+
+
+def as_json(result: FolderScores) -> str:
+    """The result as JSON text."""
+    return json.dumps(as_dict(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(result: FolderScores) -> str:
+    """One row an image that has scores; empty cells where they are undefined."""
+    text = io.StringIO()
+    rows = csv.DictWriter(text, ["name", *METRICS], lineterminator="\n")
+    rows.writeheader()
+    rows.writerows({"name": image.name, **_values(image)} for image in result.images if image.scores is not None)
+    return text.getvalue()
+
+
+def as_table(result: FolderScores) -> str:
+    """The mean, the images with the largest SAD, and what the mean leaves out."""
+    region = "whole image" if result.whole_image else "unknown region"
+    lines = [f"{len(result.scored)} images scored, {region} (SAD, Grad, Conn / 1000; MSE x 1000)"]
+    worst = sorted(result.scored, key=lambda image: -image.scores.sad)[:WORST_SHOWN]
+    width = max([len("worst by SAD"), *(len(image.name) for image in worst)])
+    if result.mean:
+        lines += ["", f"{'':{width}}" + "".join(f"{metric.upper():>11}" for metric in METRICS)]
+        lines += [_row("mean", width, result.mean), "", "worst by SAD"]
+        lines += [_row(image.name, width, _values(image)) for image in worst]
+    left_out = (
+        (len(result.missing), "without prediction"),
+        (len(result.without_unknown), "without unknown pixels"),
+        (len(result.errors), "failed"),
+    )
+    lines += [""] if any(count for count, _ in left_out) else []
+    lines += [f"{count} {reason}, not in the mean" for count, reason in left_out if count]
+    return "\n".join(lines)
+
+
+def _row(name: str, width: int, values: dict[str, float]) -> str:
+    return f"{name:{width}}" + "".join(f"{values[metric]:11.4f}" for metric in METRICS)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or none: an interrupted run leaves what was there before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

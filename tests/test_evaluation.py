@@ -1,0 +1,229 @@
+"""The command line of evaluation.py: results, messages and exit codes."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import evaluation
+from metrics.scores import score_pair
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = Path(__file__).parent / "golden"
+METRICS = ("sad", "mse", "grad", "conn")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three images whose scores are on record, one of them without unknown pixels."""
+    for name in ("hair", "noise", "empty_unknown"):
+        with np.load(GOLDEN / f"metrics_{name}.npz") as arrays:
+            for key in ("pred", "target", "trimap"):
+                (tmp_path / key).mkdir(exist_ok=True)
+                cv2.imwrite(str(tmp_path / key / f"{name}.png"), arrays[key])
+    return tmp_path
+
+
+def arguments(data: Path, *more: str) -> list[str]:
+    pairs = (("--pred-dir", "pred"), ("--label-dir", "target"), ("--trimap-dir", "trimap"))
+    return [*(part for option, folder in pairs for part in (option, str(data / folder))), *more]
+
+
+def run(data: Path, *more: str) -> int:
+    return evaluation.main(arguments(data, "--workers", "1", *more))
+
+
+def test_whole_command(data):
+    command = [sys.executable, "evaluation.py", *arguments(data), "--json", str(data / "o.json"), "--csv"]
+    done = subprocess.run([*command, str(data / "o.csv")], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    recorded = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
+    result = json.loads((data / "o.json").read_text())
+    assert result["region"] == "unknown"
+    assert (result["missing"], result["without_unknown"], result["failed"]) == (0, 1, 0)
+    images = {image["name"]: image for image in result["images"]}
+    rows = {row["name"]: row for row in csv.DictReader((data / "o.csv").open())}
+    assert list(images) == list(rows) == ["empty_unknown", "hair", "noise"]
+    for metric in METRICS:
+        values = [recorded[name]["float64"][metric] for name in ("hair", "noise")]
+        assert [images[name][metric] for name in ("hair", "noise")] == pytest.approx(values, rel=1e-9)
+        assert float(rows["hair"][metric]) == images["hair"][metric]
+        assert result["mean"][metric] == pytest.approx(sum(values) / 2, rel=1e-9)
+        assert images["empty_unknown"][metric] is None
+        assert rows["empty_unknown"][metric] == ""
+    assert "empty_unknown: no unknown pixel" in done.stderr
+    mean = next(line for line in done.stdout.splitlines() if line.startswith("mean"))
+    assert mean.split()[1:] == [f"{result['mean'][metric]:.4f}" for metric in METRICS]
+    assert "1 without unknown pixels, not in the mean" in done.stdout
+    assert "nan" not in done.stdout.lower()
+
+
+def test_worst_images_come_first(data, capsys):
+    assert run(data) == 0
+    lines = capsys.readouterr().out.splitlines()
+    worst = lines[lines.index("worst by SAD") + 1 :]
+    assert [line.split()[0] for line in worst[:2]] == ["hair", "noise"]
+
+
+def test_workers_change_nothing(data):
+    assert run(data, "--json", str(data / "one.json")) == 0
+    assert run(data, "--workers", "2", "--json", str(data / "two.json")) == 0
+    assert (data / "one.json").read_bytes() == (data / "two.json").read_bytes()
+
+
+def test_whole_image_needs_no_trimaps(data, capsys):
+    argv = arguments(data, "--whole-image", "--workers", "1", "--json", str(data / "o.json"))
+    del argv[4:6]
+    assert evaluation.main(argv) == 0
+    result = json.loads((data / "o.json").read_text())
+    with np.load(GOLDEN / "metrics_hair.npz") as arrays:
+        expected = score_pair(arrays["pred"], arrays["target"], whole_image=True)
+    hair = next(image for image in result["images"] if image["name"] == "hair")
+    assert hair == {"name": "hair", **{metric: getattr(expected, metric) for metric in METRICS}}
+    assert (result["region"], result["without_unknown"], result["scored"]) == ("whole", 0, 3)
+    assert "whole image" in capsys.readouterr().out
+
+
+def test_missing_prediction(data, capsys):
+    (data / "pred" / "noise.png").unlink()
+    assert run(data) == 1
+    shown = capsys.readouterr()
+    assert "error: noise: no prediction in" in shown.err
+    assert "hair" in shown.out
+
+    assert run(data, "--allow-missing", "--json", str(data / "o.json")) == 0
+    shown = capsys.readouterr()
+    assert "error" not in shown.err
+    assert "1 without prediction, not in the mean" in shown.out
+    result = json.loads((data / "o.json").read_text())
+    assert (result["missing"], result["missing_names"], result["scored"]) == (1, ["noise"], 1)
+
+
+def _shrink(path: Path) -> None:
+    cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[1:, 2:])
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _deepen(path: Path) -> None:
+    cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.uint16) * 257)
+
+
+def _make_bilevel(path: Path) -> None:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(path), np.where(image > 127, np.uint8(255), np.uint8(0)), [cv2.IMWRITE_PNG_BILEVEL, 1])
+
+
+def _grey_out(path: Path) -> None:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(path), np.where(image == 128, np.uint8(102), image))
+
+
+@pytest.mark.parametrize(
+    ("folder", "damage", "message"),
+    [
+        ("pred", _shrink, "prediction noise.png is 129x96 but label noise.png is 131x97"),
+        ("target", _shrink, "prediction noise.png is 131x97 but label noise.png is 129x96"),
+        ("trimap", _shrink, "prediction noise.png is 131x97 but trimap noise.png is 129x96"),
+        ("pred", _truncate, "prediction noise.png cannot be decoded"),
+        ("target", _truncate, "label noise.png cannot be decoded"),
+        ("pred", _deepen, "prediction noise.png is uint16"),
+        ("pred", _make_bilevel, "prediction noise.png has 1 bit per pixel"),
+        ("trimap", _grey_out, "trimap noise.png holds values other than 0, 128 and 255 (102)"),
+        ("trimap", Path.unlink, "no trimap for it in"),
+        ("target", Path.unlink, "no label for it in"),
+    ],
+)
+def test_a_bad_file_costs_its_image_only(data, capsys, folder, damage, message):
+    damage(data / folder / "noise.png")
+    assert run(data, "--json", str(data / "o.json")) == 1
+    shown = capsys.readouterr()
+    errors = [line for line in shown.err.splitlines() if line.startswith("error")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: noise: ") and message in errors[0]
+    assert "1 images scored" in shown.out
+    result = json.loads((data / "o.json").read_text())
+    assert [error["name"] for error in result["errors"]] == ["noise"]
+    assert result["mean"]["sad"] == pytest.approx(5.730188235, rel=1e-9)
+
+
+def test_snap_trimap(data, capsys):
+    _grey_out(data / "trimap" / "noise.png")
+    assert run(data, "--snap-trimap", "--json", str(data / "o.json")) == 0
+    result = json.loads((data / "o.json").read_text())
+    noise = next(image for image in result["images"] if image["name"] == "noise")
+    assert noise["sad"] == pytest.approx(2.16145098, rel=1e-9)
+
+
+def test_nothing_to_average_is_a_failure_without_nan(data, capsys):
+    for name in ("hair", "noise"):
+        for folder in ("pred", "target", "trimap"):
+            (data / folder / f"{name}.png").unlink()
+    assert run(data, "--json", str(data / "o.json")) == 1
+    assert "no image could be scored" in capsys.readouterr().err
+    assert json.loads((data / "o.json").read_text())["mean"] == dict.fromkeys(METRICS)
+
+
+def test_extra_predictions_are_mentioned(data, capsys):
+    (data / "pred" / "stray.png").write_bytes((data / "pred" / "hair.png").read_bytes())
+    assert run(data) == 0
+    assert "1 predictions that nothing asks for were ignored: stray" in capsys.readouterr().err
+
+
+def test_composition_1k(data, capsys):
+    """One alpha for many composites; foreground names with underscores, digits, spaces and parentheses."""
+    for folder in ("pred", "target", "trimap"):
+        source = data / folder / "hair.png"
+        names = [""] if folder == "target" else ["_0", "_19"]
+        for foreground in ("cat-1288531_1920", "woman-952506_1920 (1)"):
+            for index in names:
+                (data / folder / f"{foreground}{index}.png").write_bytes(source.read_bytes())
+        source.unlink()
+    assert run(data, "--json", str(data / "o.json")) == 0
+    result = json.loads((data / "o.json").read_text())
+    scored = {image["name"]: image["sad"] for image in result["images"] if image["sad"] is not None}
+    hair = pytest.approx(5.730188235, rel=1e-9)
+    composites = [f"{name}_{i}" for name in ("cat-1288531_1920", "woman-952506_1920 (1)") for i in (0, 19)]
+    assert {name: scored[name] for name in composites} == dict.fromkeys(composites, hair)
+
+
+def test_wrong_arguments_end_with_2(data, capsys):
+    (data / "empty").mkdir()
+    for argv, message in (
+        (arguments(data)[:4], "--trimap-dir is needed"),
+        (arguments(data, "--pred-dir", str(data / "empty")), "empty holds no image files"),
+        (arguments(data, "--label-dir", str(data / "nowhere")), "nowhere is not a folder"),
+        (arguments(data, "--workers", "0"), "at least 1"),
+        (arguments(data, "--json", str(data / "no" / "o.json")), "cannot be written"),
+        (arguments(data, "--csv", str(data)), "cannot be written"),
+        (arguments(data, "--colour", "red"), "unrecognized arguments"),
+    ):
+        try:
+            code = evaluation.main(argv)
+        except SystemExit as stop:
+            code = stop.code
+        assert code == 2
+        shown = capsys.readouterr()
+        assert message in shown.err
+        assert shown.out == ""
+
+
+def test_a_failed_write_keeps_the_old_file(data, capsys, monkeypatch):
+    target = data / "o.json"
+    target.write_text("before")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    assert run(data, "--json", str(target)) == 1
+    assert "o.json cannot be written: No space left on device" in capsys.readouterr().err
+    assert target.read_text() == "before"
+    assert sorted(path.name for path in data.iterdir()) == ["o.json", "pred", "target", "trimap"]
