@@ -1,0 +1,72 @@
+# Everything a user needs: `make test`, `make demo`. Both create .venv the first time and are quick afterwards.
+PYTHON ?= python3
+CHECKPOINT ?= $(firstword $(wildcard weights/*.safetensors weights/*.pth))
+CONFIG ?= configs/MEMatte_S_topk0.25_win_global_long.py
+DEMO_OUTPUT ?= output/demo
+PYTEST_ARGS ?=
+
+VENV := .venv
+VENV_PYTHON := $(VENV)/bin/python
+# The stamps are written only after success. INCOMPLETE lies there while packages are being installed: whoever finds it
+# finds a set-up that was interrupted, and makes the environment anew.
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+INCOMPLETE := $(VENV)/.incomplete
+USABLE := import sys, pip; sys.exit(sys.version_info < (3, 10))
+ifneq ($(shell $(VENV_PYTHON) -c "$(USABLE)" 2>/dev/null && echo yes),yes)
+BROKEN := broken-environment
+endif
+
+.PHONY: help setup test lint demo clean broken-environment
+
+help:
+	@echo "make test    set up .venv, check the style, run the tests (PYTEST_ARGS='-k name' to choose)"
+	@echo "make demo    set up .venv, matte samples/ and score the result (CHECKPOINT=path CONFIG=path)"
+	@echo "make setup   only set up .venv, without the developers' packages"
+	@echo "make lint    only check the style"
+	@echo "make clean   remove .venv, caches and the demo's output"
+	@echo "PYTHON=python3.12 chooses the interpreter that .venv is made with (>= 3.10; default python3)"
+
+setup: $(READY)
+
+# $(1): the requirements file. torch and torchvision are resolved together, in the one pip call.
+define install
+	@"$(PYTHON)" -c "import sys; sys.exit(0 if sys.version_info >= (3, 10) else \
+		'Python 3.10 or newer is needed, $(PYTHON) is ' + sys.version.split()[0] + '; choose another: make PYTHON=...')"
+	@if [ -e $(INCOMPLETE) ] || ! $(VENV_PYTHON) -c "$(USABLE)" 2>/dev/null; then \
+		echo "Creating $(VENV)"; rm -rf $(VENV); mkdir $(VENV); touch $(INCOMPLETE); "$(PYTHON)" -m venv $(VENV); fi
+	@touch $(INCOMPLETE); rm -f $(READY) $(READY_DEV)
+	@echo "Installing $(1) into $(VENV) (torch with CUDA: some 3 GB the first time)"
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check "pip>=23"
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r $(1)
+	@$(VENV_PYTHON) tools/install_detectron2.py
+	@rm $(INCOMPLETE); touch $(READY)
+endef
+
+$(READY): requirements.txt tools/install_detectron2.py $(BROKEN)
+	$(call install,requirements.txt)
+
+$(READY_DEV): requirements.txt requirements-dev.txt tools/install_detectron2.py $(BROKEN)
+	$(call install,requirements-dev.txt)
+	@touch $(READY_DEV)
+
+test: lint
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: $(READY_DEV)
+	$(VENV_PYTHON) -m ruff check .
+
+# Looked at before the set-up: without weights nobody should wait for a download.
+demo:
+	@if [ -z "$(CHECKPOINT)" ]; then \
+		echo "make demo: no trained model in weights/ yet; pass one: make demo CHECKPOINT=path CONFIG=path" >&2; exit 2; fi
+	@if [ ! -f "$(CHECKPOINT)" ]; then echo "make demo: there is no checkpoint $(CHECKPOINT)" >&2; exit 2; fi
+	@if [ ! -f "$(CONFIG)" ]; then echo "make demo: there is no config $(CONFIG)" >&2; exit 2; fi
+	@$(MAKE) --no-print-directory setup
+	$(VENV_PYTHON) inference.py --config-dir "$(CONFIG)" --checkpoint-dir "$(CHECKPOINT)" \
+		--data-dir samples --inference-dir "$(DEMO_OUTPUT)" --overwrite
+	$(VENV_PYTHON) evaluation.py --pred-dir "$(DEMO_OUTPUT)" --label-dir samples/mask --trimap-dir samples/trimap
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis output/demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

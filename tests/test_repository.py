@@ -1,0 +1,98 @@
+"""Rules that keep the house in order: who may import whom, what is tracked, what every script answers."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARIES = ("modeling", "data", "metrics", "engine")
+FORBIDDEN = {
+    "modeling": {"data", "metrics", "engine", "detectron2", "argparse", "tqdm", "cv2", "PIL", "transformers"},
+    "data": {"modeling", "metrics", "engine", "detectron2", "argparse", "tqdm", "transformers"},
+    "metrics": {"modeling", "data", "engine", "detectron2", "argparse", "tqdm", "torch", "transformers"},
+    "engine": {"argparse", "transformers"},
+}
+MODULES = sorted(path for room in LIBRARIES for path in (ROOT / room).rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+SCRIPTS = [path for path in (*sorted(ROOT.glob("*.py")), *sorted((ROOT / "tools").glob("[!_]*.py")))]
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The top-level packages that a module imports anywhere, also inside its functions."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def tracked() -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / line for line in listing.stdout.split("\0") if line and (ROOT / line).is_file()]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_room_imports_only_what_its_rules_allow(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0]
+    assert not imported(ast.parse(path.read_text())) & FORBIDDEN[room]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_libraries_do_not_print(path: Path) -> None:
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"] == []
+
+
+def test_the_import_rule_sees_every_way_to_import() -> None:
+    code = "import cv2.data as c\ndef f():\n    from detectron2.config import x\nfrom . import tqdm\nfrom .a import y"
+    assert imported(ast.parse(code)) == {"cv2", "detectron2"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=name)
+def test_configs_load(path: Path) -> None:
+    from detectron2.config import LazyConfig
+
+    assert LazyConfig.load(str(path))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=name)
+def test_scripts_explain_themselves(path: Path) -> None:
+    done = subprocess.run([sys.executable, str(path), "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage:")
+
+
+def test_requirements_are_lower_bounds() -> None:
+    lines = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-dev.txt").read_text()
+    entries = [line for line in lines.splitlines() if line and not line.startswith(("#", "-r "))]
+    assert entries
+    assert [line for line in entries if not re.fullmatch(r"[A-Za-z0-9-]+>=[0-9.]+", line)] == []
+
+
+def test_tracked_files_stay_small() -> None:
+    sizes = {name(path): path.stat().st_size for path in tracked()}
+    golden = sum(size for file, size in sizes.items() if file.startswith("tests/golden/"))
+    samples = sum(size for file, size in sizes.items() if file.startswith("samples/"))
+    assert golden <= 8_000_000
+    assert samples <= 1_500_000
+
+
+def test_every_sample_has_its_three_files_and_a_credit() -> None:
+    credits = (ROOT / "samples" / "README.md").read_text()
+    original, trimap, mask = (
+        {path.stem for path in (ROOT / "samples" / kind).iterdir()} for kind in ("original", "trimap", "mask")
+    )
+    assert original == trimap == mask != set()
+    assert [stem for stem in original if stem not in credits] == []
