@@ -64,9 +64,9 @@ def find_pairs(root: str | Path) -> list[Pair]:
     if not root.is_dir():
         raise FileError(f"{root}: is not a folder")
     layout, image_folder, trimap_folder = _recognise(root)
-    images, trimaps = _by_name(image_folder), _by_name(trimap_folder)
+    images, trimaps = images_by_name(image_folder), images_by_name(trimap_folder)
     alpha_folder = next((root / name for name in layout.alpha if (root / name).is_dir()), None)
-    alphas = _by_name(alpha_folder) if alpha_folder else {}
+    alphas = images_by_name(alpha_folder) if alpha_folder else {}
     if not images:
         raise FileError(f"{image_folder}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
     if unused := sorted(trimaps.keys() - images.keys()):
@@ -96,7 +96,7 @@ def _recognise(root: Path) -> tuple[Layout, Path, Path]:
     raise FileError(f"{root}: is no dataset folder; it must hold one of: {accepted}; found: {content}")
 
 
-def _by_name(folder: Path) -> dict[str, list[Path]]:
+def images_by_name(folder: Path) -> dict[str, list[Path]]:
     """Image files below folder by relative path without suffix."""
     files = defaultdict(list)
     for parent, folders, names in os.walk(folder):
