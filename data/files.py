@@ -195,7 +195,7 @@ def _decode(path: Path) -> np.ndarray:
     _strictly(path, image.load)  # also where OpenCV decodes below: this is what notices missing data
     if isinstance(image, PngImagePlugin.PngImageFile) and _PNG_END not in data:
         raise FileError(f"{path}: damaged or incomplete image (the end of the PNG file is missing)")
-    pixels = _decode_deep(path, data) if deep else _strictly(path, lambda: np.asarray(_to_grey_or_rgb(image)))
+    pixels = _decode_deep(path, data) if deep else _strictly(path, lambda: np.array(_to_grey_or_rgb(image)))
     return _UPRIGHT.get(_orientation(path, image, data), np.asarray)(pixels)
 
 

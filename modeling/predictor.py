@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modeling.budget import Limits
+from modeling.budget import Limits, fit, parse_memory
 from modeling.checkpoint import load_weights
 from modeling.decoder.folding import fold_batch_norms_
+from modeling.memory import free, in_use
 
 logger = logging.getLogger(__name__)
 
 DType = Literal["auto", "fp32", "bf16", "fp16"]
+OUT_OF_MEMORY_RETRIES = 3
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -44,6 +46,8 @@ class Predictor:
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" is fp32; "bf16" and "fp16" compute in half precision (routers stay in fp32); fp16 needs a GPU.
         max_tokens: most tokens that a routed block sends to global attention (None: no cap).
+        max_memory: what the process may use, "4GB" for example: resident memory on a CPU, the allocator's on CUDA;
+            "auto" is all that is free. Chunks and tiles shrink until it suffices, then the token cap. None: no bound.
     """
 
     def __init__(
@@ -54,15 +58,18 @@ class Predictor:
         device: str = "auto",
         dtype: DType = "auto",
         max_tokens: int | None = Limits.max_tokens,
+        max_memory: str | None = None,
     ) -> None:
         if max_tokens is not None and max_tokens < 0:
             raise ValueError(f"max_tokens must be at least 0, got {max_tokens}")
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.limits = Limits(max_tokens=max_tokens)
+        self.max_memory = parse_memory(max_memory) if max_memory not in (None, "auto") else max_memory
         if checkpoint is not None:
             load_weights(model, checkpoint)
-        self.model = fold_batch_norms_(model.eval().requires_grad_(False)).to(self.device)
+        model = fold_batch_norms_(model.eval().requires_grad_(False))
+        self.model = model.to(self.device, memory_format=torch.channels_last)
 
     def predict(self, image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
         """Alpha matte of one image.
@@ -76,13 +83,45 @@ class Predictor:
         """
         return self.run(image, trimap).alpha
 
+    @torch.inference_mode()
     def run(self, image: np.ndarray, trimap: np.ndarray) -> Matte:
         """As `predict`, with the routing decisions."""
         check_inputs(image, trimap)
+        limits = self.choose_limits(*trimap.shape)
+        for attempt in range(OUT_OF_MEMORY_RETRIES + 1):
+            try:
+                return self._run(image, trimap, limits)
+            except torch.OutOfMemoryError as error:
+                if attempt == OUT_OF_MEMORY_RETRIES:
+                    raise MemoryError(
+                        f"out of memory even with {limits}: use a smaller image or --max-tokens"
+                    ) from error
+            limits = limits.halved()
+            logger.warning("out of memory; trying again with %s", limits)
+        raise AssertionError("the last attempt returns or raises")
+
+    def choose_limits(self, height: int, width: int) -> Limits:
+        """Bounds for an image of height x width pixels, from the memory budget.
+
+        Raises:
+            ValueError: the image does not fit into the budget.
+        """
+        if self.max_memory is None:
+            return self.limits
+        held = in_use(self.device)
+        available = free(self.device) if self.max_memory == "auto" else self.max_memory - held
+        limits = fit(self.limits, lambda limits: self.model.memory_cost(height, width, limits), available)
+        expected = (held + self.model.memory_cost(height, width, limits)) / 1e9
+        logger.info("%d x %d pixels: %s; expecting a peak of %.2f GB", width, height, limits, expected)
+        if limits.max_tokens != self.limits.max_tokens:
+            logger.warning("the memory budget lowers the token cap to %d, which changes the result", limits.max_tokens)
+        return limits
+
+    def _run(self, image: np.ndarray, trimap: np.ndarray, limits: Limits) -> Matte:
         image_tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
         trimap_tensor = torch.from_numpy(np.ascontiguousarray(trimap)).to(self.device)[None, None]  # (1, 1, H, W)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output = self.model.matte(image_tensor, trimap_tensor, self.limits)
+            output = self.model.matte(image_tensor, trimap_tensor, limits)
         alpha = enforce_known(output.alpha[0, 0], trimap_tensor[0, 0])
         return Matte(alpha.cpu().numpy(), [keep[0].cpu().numpy() for keep in output.keep])
 

@@ -36,14 +36,14 @@ def unknown_cells(trimap: Tensor, height: int, width: int) -> np.ndarray:
     """Cells that hold a pixel that is neither certain background nor certain foreground.
 
     Args:
-        trimap: (H, W) uint8.
+        trimap: (B, 1, H, W) uint8; a cell counts where any image of the batch needs it.
         height, width: cells of the padded image.
 
     Returns:
         (height, width) bool.
     """
-    unknown = (trimap != 0) & (trimap != 255)
-    padded = F.pad(unknown, (0, width * CELL_PX - trimap.shape[1], 0, height * CELL_PX - trimap.shape[0]))
+    unknown = ((trimap != 0) & (trimap != 255)).any(dim=1).any(dim=0)  # (H, W)
+    padded = F.pad(unknown, (0, width * CELL_PX - unknown.shape[1], 0, height * CELL_PX - unknown.shape[0]))
     return padded.view(height, CELL_PX, width, CELL_PX).any(dim=3).any(dim=1).cpu().numpy()
 
 

@@ -48,27 +48,35 @@ class ViTMatte(nn.Module):
 
     @torch.inference_mode()
     def matte(self, image: Tensor, trimap: Tensor, limits: Limits) -> MattingOutput:
-        """The same on one large image, within `limits`; alpha is decoded only where the trimap is unknown.
+        """The same on large images, within `limits`; alpha is decoded only around what is unknown, and 0 elsewhere.
 
         Args:
-            image: (1, 3, H, W) uint8 RGB.
-            trimap: (1, 1, H, W) uint8 of 0, 128, 255.
+            image: (B, 3, H, W) uint8 RGB.
+            trimap: (B, 1, H, W) uint8 of 0, 128, 255.
         """
         encoding = self.encode(image, trimap, limits)
         height, width = encoding.tokens.shape[1:3]
-        boxes = cover(unknown_cells(trimap[0, 0], height, width), limits.tile_px)
+        boxes = cover(unknown_cells(trimap, height, width), limits.tile_px)
         alpha = self.decode_boxes(encoding, image, trimap, boxes)
         return MattingOutput(alpha, None, encoding.keep, encoding.router_logp)
+
+    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
+        """Upper estimate in bytes of what `matte` takes for an image of height x width pixels, beside its inputs."""
+        rows, cols = (side // self.backbone.patch_size for side in published_size(height, width))
+        tokens = 4 * self.backbone.embed_dim * rows * cols
+        tile_px = min(limits.tile_px, rows * cols * self.backbone.patch_size**2)
+        decoding = tokens + self.decoder.memory_cost(tile_px) + 6 * height * width  # alpha in float32, two masks
+        return max(self.backbone.memory_cost(rows, cols, limits), decoding)
 
     def encode(self, image: Tensor, trimap: Tensor, limits: Limits) -> Encoding:
         """Backbone of (B, 3, H, W) and (B, 1, H, W); the float input exists a few rows of patches at a time."""
         height, width = published_size(*image.shape[-2:])
         patch = self.backbone.patch_size
-        parts = []
+        tokens = torch.empty(len(image), height // patch, width // patch, self.backbone.embed_dim, device=image.device)
         for strip in row_strips(height // patch, rows_within(width // patch, limits.chunk_tokens)):
             window = (strip.start * patch, strip.stop * patch, 0, width)
-            parts.append(self.backbone.embed(model_input(image, trimap, window)))
-        return self.backbone.infer_(torch.cat(parts, dim=1).float(), limits)
+            tokens[:, strip.start : strip.stop] = self.backbone.embed(model_input(image, trimap, window))
+        return self.backbone.infer_(tokens, limits)
 
     def decode_boxes(self, encoding: Encoding, image: Tensor, trimap: Tensor, boxes: Iterable[Box]) -> Tensor:
         """Alpha (B, 1, H, W), exact inside `boxes` and 0 elsewhere."""

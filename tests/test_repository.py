@@ -64,7 +64,9 @@ def test_the_import_rule_sees_every_way_to_import() -> None:
 def test_configs_load(path: Path) -> None:
     from detectron2.config import LazyConfig
 
-    assert LazyConfig.load(str(path))
+    config = LazyConfig.load(str(path))
+    # A shared piece may hold only builder functions, which LazyConfig leaves out; a variant has to name its network.
+    assert path.parent.name == "common" or "model" in config
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name)

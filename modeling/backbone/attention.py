@@ -72,26 +72,6 @@ def relative_bias(q: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
     return (vertical[..., :, None] + horizontal[..., None, :]).flatten(4).flatten(2, 3)
 
 
-def attend_on_grid(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor, query_rows: int) -> Tensor:
-    """Global attention with decomposed relative positions, a few rows of queries at a time.
-
-    Args:
-        q, k, v: (B, heads, H, W, d).
-        rows, cols: (H, H, d) and (W, W, d) from `relative_table`.
-        query_rows: grid rows of queries per step; the bias of one step is the only large buffer.
-
-    Returns:
-        (B, heads, H * W, d).
-    """
-    keys, values = k.flatten(2, 3), v.flatten(2, 3)
-    parts = []
-    for start in range(0, q.shape[2], query_rows):
-        part = q[:, :, start : start + query_rows]
-        bias = relative_bias(part, rows[start : start + query_rows], cols)  # (B, heads, r*W, H*W)
-        parts.append(attend(part.flatten(2, 3), keys, values, bias))
-    return torch.cat(parts, dim=2)
-
-
 def policy_softmax(logits: Tensor, policy: Tensor) -> Tensor:
     """Softmax over keys of which only the kept ones (and the query itself) count.
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from modeling.backbone.attention import (
     attend,
-    attend_on_grid,
     merge_windows,
     partition_windows,
     policy_softmax,
@@ -19,7 +18,11 @@ from modeling.backbone.attention import (
 )
 from modeling.backbone.routing import LTRM, Router, decide, gumbel_policy, keep_maps, sample_gumbel
 from modeling.budget import Limits
+from modeling.precision import compute_dtype
 from modeling.strips import row_strips, rows_within
+
+# Copies of its tokens that a chunk needs at once: hidden layers, the bias of windows, what the allocator holds back.
+_CHUNK_COPIES = 24
 
 
 @dataclass
@@ -111,20 +114,39 @@ class Attention(nn.Module):
         windows = self._project(heads).unflatten(1, (size, size))
         return merge_windows(windows, padded_hw, height, width)
 
-    def over_grid(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
-        """Global attention with relative positions: (B, h, w, C) -> (B, h, w, C).
-
-        With `chunk_tokens`, the bias of one step holds no more numbers than queries of that many tokens have channels.
-        """
-        batch, height, width, _ = tokens.shape
+    def over_grid(self, tokens: Tensor) -> Tensor:
+        """Global attention with relative positions: (B, h, w, C) -> (B, h, w, C)."""
+        _, height, width, _ = tokens.shape
         q, k, v = self._heads(tokens)  # (B, heads, h, w, d)
-        rows, cols = relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width)
-        query_rows = height
-        if chunk_tokens is not None:
-            per_row = batch * self.num_heads * width * height * width
-            query_rows = max(chunk_tokens * tokens.shape[-1] // per_row, 1)
-        heads = attend_on_grid(q, k, v, rows, cols, query_rows)
+        bias = relative_bias(q, relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width))
+        heads = attend(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), bias)
         return self._project(heads).unflatten(1, (height, width))
+
+    def over_grid_in_strips(self, tokens: Tensor, norm: nn.Module, chunk_tokens: int) -> Tensor:
+        """`over_grid(norm(tokens))` without gradients: keys and values of all tokens, queries a few rows at a time."""
+        batch, height, width, dim = tokens.shape
+        rows, cols = relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width)
+        weights, biases = self.qkv.weight.split(dim), self.qkv.bias.split(dim)
+        keys, values = (torch.empty_like(tokens, dtype=compute_dtype(tokens)) for _ in range(2))
+        for strip in row_strips(height, rows_within(width, chunk_tokens)):
+            part = norm(tokens[:, strip.start : strip.stop])
+            keys[:, strip.start : strip.stop] = F.linear(part, weights[1], biases[1])
+            values[:, strip.start : strip.stop] = F.linear(part, weights[2], biases[2])
+        keys, values = self._split(keys.flatten(1, 2)), self._split(values.flatten(1, 2))  # (B, heads, N, d)
+        mixed = torch.empty_like(tokens)
+        # The bias of a step holds about as many numbers as the hidden layer of `chunk_tokens` tokens.
+        step = max(chunk_tokens * 4 * dim // (batch * self.num_heads * width * height * width), 1)
+        for strip in row_strips(height, step):
+            part = norm(tokens[:, strip.start : strip.stop])
+            q = self._split(F.linear(part, weights[0], biases[0]))  # (B, heads, r, w, d)
+            bias = relative_bias(q, rows[strip.start : strip.stop], cols)
+            heads = attend(q.flatten(2, 3), keys, values, bias)
+            mixed[:, strip.start : strip.stop] = self._project(heads).view_as(part)
+        return mixed
+
+    def _split(self, channels: Tensor) -> Tensor:
+        """(B, ..., C) -> (B, heads, ..., d)."""
+        return channels.unflatten(-1, (self.num_heads, -1)).movedim(-2, 1)
 
     def over_policy(self, tokens: Tensor, policy: Tensor) -> Tensor:
         """Training: attention among all tokens, keys weighed by `policy` (B, N, 1): (B, N, C) -> (B, N, C)."""
@@ -181,7 +203,7 @@ class Block(nn.Module):
                 part += self.mlp(self.norm2(part))
             return tokens
         if kept is None:
-            mixed = self.attn.over_grid(self.norm1(tokens), limits.chunk_tokens)
+            mixed = self.attn.over_grid_in_strips(tokens, self.norm1, limits.chunk_tokens)
         else:
             mixed = self._routed(tokens, limits, kept)
         tokens += mixed
@@ -247,7 +269,7 @@ class ViT(nn.Module):
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
         self.embed_dim, self.patch_size, self.pretrain_side = embed_dim, patch_size, pretrain_side
-        self.global_blocks, self.routed = tuple(global_blocks), routed
+        self.global_blocks, self.routed, self.window_size = tuple(global_blocks), routed, window_size
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + pretrain_side**2, embed_dim))
         self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size)
         self.blocks = nn.ModuleList()
@@ -265,14 +287,17 @@ class ViT(nn.Module):
         """Patches without positions: (B, in_chans, H, W) -> (B, h, w, C); H and W are multiples of the patch size."""
         return self.patch_embed(inputs)
 
-    def positions(self, height: int, width: int) -> Tensor:
-        """Position embeddings for a grid: (1, h, w, C)."""
+    def positions(self, height: int, width: int, rows: slice = slice(None)) -> Tensor:
+        """Position embeddings of some rows of a height x width grid: (1, rows, width, C).
+
+        The bicubic resize is separable, so that rows can be had without the whole.
+        """
         side = self.pretrain_side
-        grid = self.pos_embed[:, 1:].view(1, side, side, -1)
-        if (height, width) == (side, side):
-            return grid
-        grid = F.interpolate(grid.permute(0, 3, 1, 2).float(), size=(height, width), mode="bicubic")
-        return grid.permute(0, 2, 3, 1)
+        grid = self.pos_embed[0, 1:].view(side, side, -1)
+        along_rows, along_cols = (_bicubic(side, length, grid.device) for length in (height, width))
+        with torch.autocast(grid.device.type, enabled=False):
+            grid = torch.einsum("hy,yxc->hxc", along_rows[rows], grid.float())
+            return torch.einsum("wx,hxc->hwc", along_cols, grid)[None]
 
     def forward(self, inputs: Tensor, gumbel_noise: Sequence[Tensor] | None = None) -> Encoding:
         """Encode (B, in_chans, H, W).
@@ -295,7 +320,9 @@ class ViT(nn.Module):
         """Run the blocks within `limits` on patches (B, h, w, C) from `embed`, which are overwritten."""
         encoding = Encoding(tokens)
         height, width = tokens.shape[1:3]
-        tokens += self.positions(height, width)
+        for strip in row_strips(height, rows_within(width, limits.chunk_tokens)):
+            rows = slice(strip.start, strip.stop)
+            tokens[:, rows] += self.positions(height, width, rows)
         for index, block in enumerate(self.blocks):
             kept = None
             if self.routed and index in self.global_blocks:
@@ -306,6 +333,19 @@ class ViT(nn.Module):
             tokens = block.infer_(tokens, limits, kept)
         encoding.tokens = tokens
         return encoding
+
+    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
+        """Upper estimate in bytes of what `infer_` takes for a grid of height x width tokens, those included."""
+        channels = 4 * self.embed_dim  # bytes of a token in float32
+        tokens = height * width
+        rows = max(rows_within(width, limits.chunk_tokens), rows_within(width, limits.chunk_tokens, self.window_size))
+        chunk = min(rows, height) * width
+        kept = tokens if limits.max_tokens is None else min(limits.max_tokens, tokens)
+        if self.routed:
+            lasting = 2.5 * tokens + 8 * kept  # tokens, branch result, half of the router's; attention's sequences
+        else:
+            lasting = 4 * tokens  # tokens, keys, values, branch result
+        return int(channels * (lasting + _CHUNK_COPIES * chunk))
 
     def _train(self, tokens: Tensor, gumbel_noise: Sequence[Tensor] | None) -> Encoding:
         encoding = Encoding(tokens)
@@ -321,6 +361,14 @@ class ViT(nn.Module):
             tokens = block(tokens, policy)
         encoding.tokens = tokens
         return encoding
+
+
+def _bicubic(length: int, wanted: int, device: torch.device) -> Tensor:
+    """Matrix (wanted, length) of bicubic resizing along one axis with half-pixel centres."""
+    identity = torch.eye(length, device=device)
+    if wanted == length:
+        return identity
+    return F.interpolate(identity[None, None], size=(wanted, length), mode="bicubic")[0, 0]
 
 
 def _init_linear(module: nn.Module) -> None:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modeling.precision import compute_dtype
+
 # Attribute names (`convstream`, `fusion_blks`, `matting_head`, ...) are those of published checkpoints.
 
 
@@ -18,7 +20,11 @@ class ConvBlock(nn.Module):
         self.bn = nn.BatchNorm2d(out_chans)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)))
+        return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class ConvStream(nn.Module):
@@ -44,8 +50,7 @@ class FusionBlock(nn.Module):
         self.conv = ConvBlock(in_chans, out_chans)
 
     def forward(self, coarse: Tensor, detail: Tensor) -> Tensor:
-        coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
-        return self.conv(torch.cat([detail, coarse], dim=1))
+        return self.conv(torch.cat([detail, _doubled(coarse)], dim=1))  # nothing holds the doubled map any longer
 
 
 class MattingHead(nn.Module):
@@ -56,7 +61,7 @@ class MattingHead(nn.Module):
         self.matting_convs = nn.Sequential(
             nn.Conv2d(in_chans, mid_chans, 3, padding=1),
             nn.BatchNorm2d(mid_chans),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(mid_chans, 1, 1),
         )
 
@@ -97,9 +102,20 @@ class DetailCapture(nn.Module):
         )
         self.matting_head = MattingHead(fusion_chans[-1], head_chans)
 
+    def memory_cost(self, pixels: int) -> int:
+        """Upper estimate in bytes of what decoding so many pixels takes in float32.
+
+        The widest moment is the last fusion: its coarse map, the doubled one, their concatenation and a copy of it in
+        the layout of the convolution, beside the stream of details.
+        """
+        last = self.fusion_blks[-1].conv.conv
+        detail = sum(block.conv.out_channels / 4**scale for scale, block in enumerate(self.convstream.convs, 1))
+        channels = 2.5 * last.in_channels + last.out_channels + 2 * detail
+        return int(4 * channels * pixels)
+
     def forward(self, features: Tensor, inputs: Tensor) -> Tensor:
         """(B, C, h, w) and (B, in_chans, 16h, 16w) -> alpha (B, 1, 16h, 16w)."""
-        fused = features
+        inputs, fused = inputs.to(compute_dtype(inputs)), features.to(compute_dtype(features))
         for block, detail in zip(self.fusion_blks, reversed(self.convstream(inputs)), strict=True):
             fused = block(fused, detail)
         return self.matting_head(fused).float().sigmoid()

@@ -47,7 +47,9 @@ def raw_png(width: int, height: int, depth: int, colour_type: int, pixels: np.nd
 def test_colour_survives_lossless_files(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(COLOUR).save(path, **({"lossless": True} if suffix == "webp" else {}))
-    assert np.array_equal(read_image(path), COLOUR)
+    pixels = read_image(path)
+    assert np.array_equal(pixels, COLOUR)
+    assert pixels.flags.writeable and pixels.flags.c_contiguous  # what torch.from_numpy asks for
     assert image_size(path) == (9, 7)
 
 
@@ -126,6 +128,12 @@ def test_16_bit_colour_tiff(tmp_path):
 def test_cmyk_jpeg_is_converted(tmp_path):
     Image.new("RGB", (16, 16), (200, 100, 50)).convert("CMYK").save(tmp_path / "a.jpg", quality=100)
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - (200, 100, 50)).max() <= 3
+
+
+def test_cmyk_with_a_damaged_profile_is_one_line(tmp_path):
+    Image.new("CMYK", (16, 16)).save(tmp_path / "a.jpg", icc_profile=b"no profile")
+    with pytest.raises(FileError, match=r"a\.jpg: .*profile"):
+        read_image(tmp_path / "a.jpg")
 
 
 def test_32_bit_files_are_refused(tmp_path):

@@ -1,0 +1,195 @@
+"""A run over many pairs of files: what is to be done, resuming, overlap of files and network, errors file by file."""
+
+import logging
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from data.files import UNKNOWN, FileError, image_size, is_complete, read_image, read_trimap, write_alpha
+from data.folders import Pair
+
+logger = logging.getLogger(__name__)
+
+
+class Predicts(Protocol):
+    """What a run needs of a predictor."""
+
+    def predict(self, image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) RGB, uint8 (H, W) of 0, 128, 255 -> float32 (H, W) in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pair and the file that its alpha goes to."""
+
+    pair: Pair
+    output: Path
+
+
+@dataclass
+class Report:
+    """What became of the jobs; `failures` are (name, reason)."""
+
+    done: int = 0
+    skipped: int = 0
+    pixels: int = 0
+    seconds: float = 0.0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line without memory, which is the device's to know."""
+        speed = self.pixels / 1e6 / self.seconds if self.seconds else 0.0
+        counts = f"{self.done} done, {len(self.failures)} failed, {self.skipped} skipped"
+        return f"{counts} in {self.seconds:.1f} s, {speed:.2f} megapixels per second"
+
+    def fail(self, job: Job, error: Exception) -> None:
+        """Record and log one line; the traceback of what was not foreseen is kept for debugging."""
+        reason = " ".join(str(error).split("\n", 1)[0].split())
+        if not isinstance(error, ValueError) or not reason:
+            reason = f"{type(error).__name__}: {reason}".rstrip(": ")
+        self.failures.append((job.pair.name, reason))
+        logger.error("%s: %s", job.pair.name, reason)
+        logger.debug("%s", job.pair.name, exc_info=error)
+
+
+def plan(pairs: Sequence[Pair], output_dir: Path) -> list[Job]:
+    """Give each pair its output, `output_dir`/name.png; sub-folders of the input are mirrored.
+
+    Raises:
+        FileError: an output would overwrite an input or another output.
+    """
+    return checked([Job(pair, output_dir / f"{pair.name}.png") for pair in pairs])
+
+
+def checked(jobs: list[Job]) -> list[Job]:
+    """The same jobs, none of which writes to a file that another reads or writes."""
+    taken = {
+        path.resolve(): "an input" for job in jobs for path in (job.pair.image, job.pair.trimap, job.pair.alpha) if path
+    }
+    for job in jobs:
+        output = job.output.resolve()
+        if output in taken:
+            raise FileError(f"{job.output}: the output would overwrite {taken[output]}; choose another place for it")
+        taken[output] = "another output"
+    return jobs
+
+
+def prepare_output(folder: Path) -> None:
+    """Create the folder and find out now, not after an hour, whether it can be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be written to ({error.strerror or error})") from error
+
+
+def run(
+    predictor: Predicts,
+    jobs: Sequence[Job],
+    *,
+    bit_depth: int = 8,
+    overwrite: bool = False,
+    advance: Callable[[], object] = lambda: None,
+) -> Report:
+    """Do the jobs in order; one that fails is logged and recorded, and the others still get done.
+
+    While the network works on one image, the next is decoded and the last alpha is written.
+
+    Args:
+        bit_depth: of the PNG alphas, 8 or 16.
+        overwrite: do again what is finished: an output of the right size and depth that decodes to its end.
+        advance: called once a job is done with, in whatever way.
+    """
+    report = Report()
+    start = time.perf_counter()
+    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
+
+        def load_job(index: int) -> Future | None:
+            return reader.submit(_load, jobs[index], bit_depth, overwrite) if index < len(jobs) else None
+
+        load, writing = load_job(0), None
+        for index, job in enumerate(jobs):
+            load.exception()  # waits: what is decoded further ahead than one image only costs memory
+            loaded, load = load, load_job(index + 1)
+            try:
+                alpha = _predict(predictor, loaded)
+            except Exception as error:  # one bad image must not cost the others, whatever is wrong with it
+                report.fail(job, error)
+                advance()
+                continue
+            if alpha is None:
+                report.skipped += 1
+                advance()
+                continue
+            _finish(report, writing, advance)
+            writing = job, writer.submit(_write, job, alpha, bit_depth)
+        _finish(report, writing, advance)
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def peak_memory(device: torch.device) -> str:
+    """The most memory that this process has used so far, in words: the allocator's on CUDA, else resident."""
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB on {device}"
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.2f} GiB resident"
+
+
+def _load(job: Job, bit_depth: int, overwrite: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Image and trimap, or None where the output is there already."""
+    pair = job.pair
+    if pair.problem or pair.trimap is None:
+        raise FileError(pair.problem or "no trimap")
+    if not overwrite and job.output.exists() and is_complete(job.output, image_size(pair.image), bit_depth):
+        return None
+    image, trimap = read_image(pair.image), read_trimap(pair.trimap)
+    if image.shape[:2] != trimap.shape:
+        sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (trimap, image)]
+        raise FileError(
+            f"{pair.trimap}: trimap is {sizes[0]} but image is {sizes[1]} (width x height); resize the trimap first"
+        )
+    unknown = np.count_nonzero(trimap == UNKNOWN)
+    if unknown == 0:
+        logger.warning("%s: trimap has no unknown pixels, so the alpha is the trimap itself", pair.trimap)
+    elif unknown == trimap.size:
+        logger.warning("%s: trimap marks every pixel as unknown; mark some foreground for a better alpha", pair.trimap)
+    return image, trimap
+
+
+def _predict(predictor: Predicts, loading: Future) -> np.ndarray | None:
+    loaded = loading.result()
+    return None if loaded is None else predictor.predict(*loaded)
+
+
+def _write(job: Job, alpha: np.ndarray, bit_depth: int) -> int:
+    """Write the alpha; returns its pixels."""
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{job.output.parent}: cannot be created ({error.strerror or error})") from error
+    write_alpha(job.output, alpha, bit_depth)
+    return alpha.size
+
+
+def _finish(report: Report, writing: tuple[Job, Future] | None, advance: Callable[[], object]) -> None:
+    """Wait for a write and record what became of it."""
+    if writing is None:
+        return
+    job, future = writing
+    try:
+        report.pixels += future.result()
+        report.done += 1
+    except Exception as error:  # as above: the disk may be full for this one and not for the next
+        report.fail(job, error)
+    advance()

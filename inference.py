@@ -1,0 +1,132 @@
+"""Alpha mattes for a folder of images with trimaps, or for one image.
+
+Exit codes: 0 all done, 1 some files failed, 2 wrong arguments or set-up, 130 interrupted.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from data.folders import Pair, find_pairs
+from engine.build import build_model
+from engine.folder_run import Job, checked, peak_memory, plan, prepare_output, run
+from engine.processes import Place, run_on_gpus
+from modeling.predictor import Predictor
+
+EXAMPLES = """
+A data folder is recognised by what it contains: merged/ + trimaps/ (Composition-1k), original/ + trimap/ (AIM-500), or
+image|images/ + trimap|trimaps/. Image and trimap belong together when their names agree up to the suffix (jpg, jpeg,
+png, webp, bmp, tif, tiff); sub-folders are mirrored. Alphas are written as OUTPUT/NAME.png.
+
+examples:
+  python inference.py --config configs/MEMatte_S_topk0.25_win_global_long.py --checkpoint checkpoints/MEMatte_S.pth \\
+      --data Datasets/AIM-500 --output-dir predAlpha/AIM-500
+  python inference.py --config configs/ViTMatte_S_100ep.py --checkpoint checkpoints/ViTMatte_S.safetensors \\
+      --image photo.jpg --trimap photo_trimap.png --output photo_alpha.png --bit-depth 16
+
+A config is Python code, and is run: use only config files that you trust. Checkpoints are read without running code.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; the first name of an option is the published one."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument("--config-dir", "--config", dest="config", type=Path, required=True, metavar="FILE",
+                       help="LazyConfig file (Python code that is run), see configs/")  # fmt: skip
+    model.add_argument("--checkpoint-dir", "--checkpoint", dest="checkpoint", type=Path, required=True, metavar="FILE",
+                       help="weights for it: .pth or .safetensors")  # fmt: skip
+    model.add_argument("--max-number-token", "--max-tokens", dest="max_tokens", type=int, default=18_500, metavar="N",
+                       help="most tokens (16 x 16 pixels each) of an image that a routed block sends to global "
+                            "attention; lower is faster (default: %(default)s)")  # fmt: skip
+    model.add_argument("--max-memory", metavar="SIZE",
+                       help="what the process may use, 4GB for example (resident; on CUDA: allocated), or auto for all "
+                            "that is free; works in smaller pieces, then lowers the token cap (default: no "
+                            "bound)")  # fmt: skip
+    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    model.add_argument("--dtype", default="auto", choices=["auto", "fp32", "bf16", "fp16"],
+                       help="precision; auto is fp32, fp16 needs a GPU (default: %(default)s)")  # fmt: skip
+    model.add_argument("overrides", nargs="*", metavar="key=value",
+                       help="settings of the config to change, for example model.backbone.window_size=14")  # fmt: skip
+
+    folder = parser.add_argument_group("a folder")
+    folder.add_argument("--data-dir", "--data", dest="data", type=Path, metavar="DIR", help="data folder, see below")
+    folder.add_argument("--num-gpus", type=int, metavar="N",
+                        help="share the folder among N GPUs, one process each (torchrun does the same)")  # fmt: skip
+    folder.add_argument("--inference-dir", "--output-dir", dest="output_dir", type=Path, metavar="DIR",
+                        help="where the alphas go; created if need be")  # fmt: skip
+
+    single = parser.add_argument_group("or one image")
+    single.add_argument("--image", type=Path, metavar="FILE", help="photograph")
+    single.add_argument("--trimap", type=Path, metavar="FILE", help="its trimap: 0 background, 128 unknown, 255 object")
+    single.add_argument("--output", type=Path, metavar="FILE", help="the alpha, a PNG file")
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--bit-depth", type=int, default=8, choices=[8, 16],
+                        help="bits a pixel of the PNG alphas (default: %(default)s)")  # fmt: skip
+    again = output.add_mutually_exclusive_group()
+    again.add_argument("--resume", dest="overwrite", action="store_false", default=None,
+                       help="skip outputs that are finished: whole files of the right size and bit depth (default for "
+                            "a folder)")  # fmt: skip
+    again.add_argument("--overwrite", dest="overwrite", action="store_true", default=None,
+                       help="make finished outputs again (default for one image)")  # fmt: skip
+    return parser
+
+
+def plan_jobs(args: argparse.Namespace) -> list[Job]:
+    """What is to be done, from the command line; raises ValueError where that is not clear."""
+    folder, single = (args.data, args.output_dir), (args.image, args.trimap, args.output)
+    if all(folder) and not any(single):
+        jobs = plan(find_pairs(args.data), args.output_dir)
+        prepare_output(args.output_dir)
+        return jobs
+    if all(single) and not any(folder):
+        if args.output.suffix.lower() != ".png":
+            raise ValueError(f"--output {args.output}: alphas are written as PNG; give a name that ends in .png")
+        jobs = checked([Job(Pair(args.image.name, args.image, args.trimap), args.output)])
+        prepare_output(args.output.parent)
+        return jobs
+    raise ValueError("give either --data-dir and --inference-dir, or --image, --trimap and --output")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("modeling").setLevel(logging.INFO)
+    place = Place.from_environment()
+    try:
+        if args.num_gpus is not None and place.world == 1:
+            return run_on_gpus(args.num_gpus, sys.argv if argv is None else [__file__, *argv])
+        jobs = place.share(plan_jobs(args))
+        predictor = Predictor(
+            build_model(args.config, args.overrides),
+            args.checkpoint,
+            device=place.device(args.device),
+            dtype=args.dtype,
+            max_tokens=args.max_tokens,
+            max_memory=args.max_memory,
+        )
+    except ValueError as error:
+        logging.error("%s", error)
+        return 2
+    overwrite = args.image is not None if args.overwrite is None else args.overwrite
+    try:
+        with logging_redirect_tqdm(), tqdm(total=len(jobs), unit="image", disable=None) as bar:
+            report = run(predictor, jobs, bit_depth=args.bit_depth, overwrite=overwrite, advance=bar.update)
+    except KeyboardInterrupt:
+        logging.error("interrupted; finished files are complete, the same command goes on from here")
+        return 130
+    print(f"{report.summary()}, peak memory {peak_memory(predictor.device)}")
+    return 1 if report.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

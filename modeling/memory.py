@@ -1,0 +1,46 @@
+"""What memory there is, and what this process has of it."""
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def in_use(device: torch.device) -> int:
+    """Bytes that this process holds now: of the allocator on CUDA, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return peak_resident()
+    return int(status.read_text().split("VmRSS:")[1].split()[0]) * 1024
+
+
+def free(device: torch.device) -> int:
+    """Bytes that this process may still take without paging or failing."""
+    if device.type == "cuda":
+        reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reusable
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        raise ValueError("free memory is not known on this system: give an amount instead of 'auto'")
+    available = int(meminfo.read_text().split("MemAvailable:")[1].split()[0]) * 1024
+    return min(available, _left_in_cgroup())
+
+
+def _left_in_cgroup() -> float:
+    """What a container may still take; infinite where there is no limit."""
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        return float("inf") if limit == "max" else int(limit) - int((_CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def peak_resident() -> int:
+    """Most bytes that this process has had resident."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
