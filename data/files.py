@@ -57,7 +57,12 @@ class FileError(ValueError):
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read a photograph as uint8 (H, W, 3) RGB, upright. 16-bit files are rounded to 8, an alpha channel is dropped."""
-    pixels = _to_uint8(_decode(Path(path)))
+    return _to_uint8(read_colours(path))
+
+
+def read_colours(path: str | Path) -> np.ndarray:
+    """Read a photograph as (H, W, 3) RGB, upright, uint8 or uint16 as stored; an alpha channel is dropped."""
+    pixels = _decode(Path(path))
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     return np.ascontiguousarray(pixels)

@@ -18,10 +18,33 @@ def checkerboard(height: int, width: int, square_px: int = CHECKER_SQUARE_PX) ->
 
 
 def over(foreground: np.ndarray, alpha: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Composite uint8 or uint16 layers (H, W, 3) of one type with float alpha (H, W), rounded."""
-    weight = alpha[..., None].astype(np.float32)
-    mixed = foreground * weight + background * (1 - weight)
-    return np.rint(mixed).astype(foreground.dtype)
+    """Composite float layers (H, W, 3) with alpha (H, W)."""
+    return background + (foreground - background) * alpha[..., None]
+
+
+def preview(
+    image: np.ndarray, trimap: np.ndarray, alpha: np.ndarray, foreground: np.ndarray, keep: Sequence[np.ndarray]
+) -> np.ndarray:
+    """One picture with input, trimap, alpha, cut-out over a checkerboard, and the tokens of each routed block.
+
+    Args:
+        image: (H, W, 3) uint8.
+        trimap: (H, W) uint8.
+        alpha: (H, W) float32.
+        foreground: (H, W, 3) float32.
+        keep: (h, w) bool, one a block.
+    """
+    cutout = over(foreground, alpha, checkerboard(*alpha.shape).astype(np.float32) / 255)
+    shown = [("image", image), ("trimap", overlay_trimap(image, trimap)), ("alpha", _to_uint8(alpha)),
+             ("cut-out", _to_uint8(cutout))]  # fmt: skip
+    for number, sent in enumerate(keep, 1):
+        caption = f"routing {number}: {100 * sent.mean():.0f} % to full attention"
+        shown.append((caption, overlay_tokens(image, sent)))
+    return panels(shown)
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def overlay_trimap(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:

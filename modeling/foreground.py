@@ -1,8 +1,8 @@
 """Foreground colours of a matte: multi-level estimation (Germer, Uelwer, Conrad, Harmeling 2020) as tensor operations.
 
-Colours F and B with F * alpha + B * (1 - alpha) = image are relaxed from a single pixel up to the full size, smooth where
-alpha is. The published solver walks from pixel to pixel; here all pixels of one colour of a checkerboard change at once,
-and the two finest levels change only the soft ones and their surroundings: nothing else is asked for there.
+Colours F and B with F * alpha + B * (1 - alpha) = image are relaxed from a single pixel up to the full size, smooth
+where alpha is. The published solver walks from pixel to pixel; here all pixels of one colour of a checkerboard change
+at once, and the finest levels change only the soft ones and their surroundings: nothing else is asked for there.
 """
 
 import math
@@ -41,7 +41,9 @@ def estimate_foreground(image: Tensor, alpha: Tensor) -> Tensor:
         finer = round(height ** (level / levels)), round(width ** (level / levels))
         state = state.index_select(0, _parents(finer, size, state.device))
         pixels, opacity = to_unit(_sample(image, finer)), _sample(alpha, finer)
-        changing = _grow(_soft(opacity), _WIDE_PX) if level >= levels - 2 else torch.ones_like(opacity, dtype=torch.bool)
+        changing = (
+            _grow(_soft(opacity), _WIDE_PX) if level >= levels - 2 else torch.ones_like(opacity, dtype=torch.bool)
+        )
         _relax_(state, pixels, opacity, changing, None)
         size = finer
     return _finish(to_unit(image), alpha, state, size)
@@ -109,8 +111,8 @@ def _relax_(state: Tensor, image: Tensor, alpha: Tensor, changing: Tensor, posit
 def _equations(image: Tensor, alpha: Tensor, rows: Tensor, position: Tensor | None) -> tuple[Tensor, ...]:
     """What stays the same from sweep to sweep for pixels of one colour of the checkerboard.
 
-    With neighbours' weights summing to s and their mean (Fm, Bm), the least-squares colours of a pixel are
-    Fm + alpha * r and Bm + (1 - alpha) * r, where r = (image - alpha * Fm - (1 - alpha) * Bm) / (s + alpha^2 + (1 - alpha)^2).
+    With a = alpha, b = 1 - a, neighbours' weights that sum to s and their mean colours (Fm, Bm), the least-squares
+    colours of a pixel are Fm + a * r and Bm + b * r, where r = (image - a * Fm - b * Bm) / (s + a^2 + b^2).
     """
     height, width = alpha.shape
     column, flat = rows % width, alpha.flatten()
