@@ -1,8 +1,10 @@
 """Networks and how to run them within a memory budget."""
 
+from modeling.aematter import AEMatter
+from modeling.cheapmatting import CheapMatting
 from modeling.mematte import MEMatte
 from modeling.output import MattingOutput
 from modeling.predictor import Matte, Predictor
 from modeling.vitmatte import ViTMatte
 
-__all__ = ["MEMatte", "Matte", "MattingOutput", "Predictor", "ViTMatte"]
+__all__ = ["AEMatter", "CheapMatting", "MEMatte", "Matte", "MattingOutput", "Predictor", "ViTMatte"]

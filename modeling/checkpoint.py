@@ -49,7 +49,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     state = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    return _rename_transformers(state)
+    return {our_name(name): value for name, value in state.items()}
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
@@ -113,10 +113,8 @@ def _read_pickle(path: Path) -> object:
         raise CheckpointError(f"{path}: not a readable PyTorch checkpoint ({reason})") from error
 
 
-def _rename_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    renamed = {}
-    for name, value in state.items():
-        for pattern, replacement in _FROM_TRANSFORMERS:
-            name = pattern.sub(replacement, name)
-        renamed[name] = value
-    return renamed
+def our_name(name: str) -> str:
+    """Our name of a tensor that Hugging Face's `VitMatteForImageMatting` calls `name`; others stay as they are."""
+    for pattern, replacement in _FROM_TRANSFORMERS:
+        name = pattern.sub(replacement, name)
+    return name

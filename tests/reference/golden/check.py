@@ -11,6 +11,8 @@ Arrays = Mapping[str, np.ndarray]
 
 # The longest fitting prefix wins. Modules are imported when a file of theirs is checked.
 CHECKS = {
+    "aematter_": "onehot_family:check_inference",
+    "cheapmatting_": "onehot_family:check_inference",
     "mematte_": "vit_family:check_inference",
     "vitmatte_": "vit_family:check_inference",
 }

@@ -1,0 +1,10 @@
+"""An own folder of RGBA cut-outs (`cutouts/`) over own photographs (`backgrounds/`), in the folder of MATTING_DATA."""
+
+from detectron2.config import LazyCall as L
+
+from data.sources import BackgroundFolder, CutoutFolder
+
+from .data_dim import dataloader
+
+dataloader.train.dataset.foregrounds = L(CutoutFolder)(root="cutouts")
+dataloader.train.dataset.backgrounds = L(BackgroundFolder)(root="backgrounds")

@@ -1,0 +1,17 @@
+"""Mixed foregrounds for photographs: Deep Image Matting's, UHR-395's, and own RGBA cut-outs in `cutouts/`."""
+
+from detectron2.config import LazyCall as L
+
+from data.sources import CutoutFolder, ForegroundFolder, MixedForegrounds
+
+from .data_dim import dataloader
+
+dataloader.train.dataset.foregrounds = L(MixedForegrounds)(
+    sources=[
+        L(ForegroundFolder)(root="DIM"),
+        L(ForegroundFolder)(root="UHR-395/train"),
+        L(CutoutFolder)(root="cutouts"),
+    ],
+    weights=[0.5, 0.3, 0.2],
+)
+dataloader.train.dataset.crops_per_foreground = 2

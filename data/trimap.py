@@ -1,0 +1,46 @@
+"""Trimaps: 0 background, 128 unknown, 255 foreground."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+BACKGROUND, UNKNOWN, FOREGROUND = 0, 128, 255
+KNOWN_TOLERANCE = 1e-5  # how far from 0 or 1 an alpha may be and still count as known
+
+
+@dataclass(frozen=True)
+class TrimapSettings:
+    """Published: made at 640x640 whatever the picture's size, known areas eroded by ellipses of 1..29 pixels."""
+
+    side_px: int = 640
+    min_kernel_px: int = 1
+    max_kernel_px: int = 29
+
+
+def trimap_from_alpha(alpha: np.ndarray, foreground_kernel_px: int, background_kernel_px: int) -> np.ndarray:
+    """Erode the fully opaque and the fully transparent area by an ellipse each; what is left between is unknown.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        foreground_kernel_px, background_kernel_px: side of the ellipse; 1 erodes nothing.
+    """
+    foreground = erode((alpha >= 1 - KNOWN_TOLERANCE).astype(np.uint8), foreground_kernel_px)
+    background = erode((alpha <= KNOWN_TOLERANCE).astype(np.uint8), background_kernel_px)
+    trimap = np.full(alpha.shape, UNKNOWN, np.uint8)
+    trimap[foreground > 0] = FOREGROUND
+    trimap[background > 0] = BACKGROUND
+    return trimap
+
+
+def random_trimap(alpha: np.ndarray, rng: np.random.Generator, settings: TrimapSettings) -> np.ndarray:
+    """A trimap whose two known areas are eroded by independent random amounts; alpha as in `trimap_from_alpha`."""
+    kernels = rng.integers(settings.min_kernel_px, settings.max_kernel_px, size=2, endpoint=True)
+    return trimap_from_alpha(alpha, int(kernels[0]), int(kernels[1]))
+
+
+def erode(mask: np.ndarray, kernel_px: int) -> np.ndarray:
+    """Erosion of a uint8 mask by an ellipse; the picture's border does not eat into it."""
+    if kernel_px <= 1:
+        return mask
+    return cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px)))

@@ -1,0 +1,44 @@
+"""Trimaps from alphas."""
+
+import numpy as np
+import pytest
+
+from data.trimap import TrimapSettings, erode, random_trimap, trimap_from_alpha
+
+
+def step_alpha(side: int = 101) -> np.ndarray:
+    """Transparent left of the middle column, opaque right of it, half in it."""
+    alpha = np.zeros((side, side), np.float32)
+    alpha[:, side // 2] = 0.5
+    alpha[:, side // 2 + 1 :] = 1
+    return alpha
+
+
+@pytest.mark.parametrize(("foreground_px", "background_px"), [(1, 1), (3, 1), (1, 9), (29, 15)])
+def test_each_side_moves_back_by_its_own_half_kernel(foreground_px: int, background_px: int) -> None:
+    trimap = trimap_from_alpha(step_alpha(), foreground_px, background_px)
+    middle = 50
+    row = trimap[middle]
+    assert (row[: middle - background_px // 2] == 0).all()
+    assert (row[middle + 1 + foreground_px // 2 :] == 255).all()
+    assert (row[middle - background_px // 2 : middle + 1 + foreground_px // 2] == 128).all()
+
+
+def test_known_pixels_are_exactly_opaque_or_transparent() -> None:
+    alpha = np.random.default_rng(0).choice(np.array([0, 5e-6, 0.01, 0.99, 1 - 5e-6, 1], np.float32), (64, 64))
+    trimap = trimap_from_alpha(alpha, 1, 1)
+    assert (trimap[alpha > 0.999] == 255).all()
+    assert (trimap[alpha < 0.001] == 0).all()
+    assert (trimap[(alpha > 0.001) & (alpha < 0.999)] == 128).all()
+
+
+def test_random_trimap_never_calls_an_unknown_pixel_known() -> None:
+    alpha = step_alpha()
+    rng = np.random.default_rng(1)
+    widths = {int((random_trimap(alpha, rng, TrimapSettings()) == 128)[50].sum()) for _ in range(200)}
+    assert min(widths) == 1 and 25 <= max(widths) <= 29
+    assert len(widths) > 15
+
+
+def test_the_border_does_not_erode() -> None:
+    assert (erode(np.ones((20, 20), np.uint8), 9) == 1).all()

@@ -1,0 +1,147 @@
+"""AEMatter against its golden files; bounded equals whole; no NaN in half precision."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from modeling.aematter import AEMatter
+from modeling.backbone.precise import attend_chunked, attend_precise
+from modeling.budget import Limits
+from modeling.checkpoint import CheckpointError
+from modeling.decoder.axis_attention import ContextBlock, context_stage
+from tests.reference.aematter_memory import STATUS
+from tests.reference.golden import check_file
+from tests.reference.golden import onehot_family as goldens
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def model() -> AEMatter:
+    return goldens.build("aematter")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def test_state_dict_is_the_published_one(model: AEMatter):
+    assert goldens.key_list(model) == goldens.published_keys("aematter")
+    assert goldens.checksum(model) == 0x10910554
+
+
+@pytest.mark.parametrize("name", ["aematter_a_128x160", "aematter_b_161x331"])
+def test_golden(name: str):
+    quantities = check_file(goldens.GOLDEN / f"{name}.npz")
+    assert [quantity for quantity in quantities if not quantity.ok] == []
+    assert {"alpha", "alpha (bounded)"} < {quantity.name for quantity in quantities}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 33), (64, 64), (96, 31)])
+def test_bounded_equals_whole_at_any_size(model: AEMatter, size: tuple[int, int]):
+    image, trimap = goldens.random_pair(*size)
+    whole = model(image.float() / 255, trimap.float() / 255).alpha
+    bounded = model.matte(image, trimap, goldens.SMALLEST).alpha
+    assert whole.shape == bounded.shape == (1, 1, *size)
+    torch.testing.assert_close(bounded[trimap == 128], whole[trimap == 128], atol=2e-5, rtol=0)
+
+
+def test_batch_equals_singles(model: AEMatter):
+    pairs = [goldens.random_pair(40, 64, seed) for seed in (1, 2)]
+    image, trimap = (torch.cat(parts).float() / 255 for parts in zip(*pairs, strict=True))
+    together = model(image, trimap).alpha
+    singles = torch.cat([model(image[i : i + 1], trimap[i : i + 1]).alpha for i in range(2)])
+    torch.testing.assert_close(together, singles, atol=2e-5, rtol=0)
+
+
+def test_image_without_unknown_pixels_needs_no_network(model: AEMatter):
+    image, trimap = goldens.random_pair(20, 30)
+    trimap[trimap == 128] = 255
+    assert not model.matte(image, trimap, Limits()).alpha.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_finite_in_half_precision_with_huge_inputs(model: AEMatter, dtype: torch.dtype):
+    image, trimap = goldens.random_pair(64, 64)
+    with torch.autocast("cpu", dtype=dtype):
+        assert model(100 * image.float() / 255, trimap.float() / 255).alpha.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_context_stays_exact_in_half_precision_with_huge_logits(dtype: torch.dtype):
+    """Half-precision logits overflow from a scale of 100 on; here autocast must not change anything."""
+    torch.manual_seed(0)
+    block = ContextBlock(640, 512).eval()
+    source, guide = 1000 * torch.randn(1, 640, 4, 6), torch.randn(1, 512, 4, 6)
+    expected = context_stage([block], source, guide)
+    assert expected.isfinite().all()
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(context_stage([block], source, guide), expected)
+
+
+def test_half_precision_alpha_stays_close(model: AEMatter):
+    case = goldens.load("aematter_a_128x160")
+    image, trimap = goldens.tensors(case)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        alpha = model.matte(image, trimap, Limits()).alpha[0, 0].numpy()
+    difference = np.abs(alpha - case["alpha"])[case["trimap"] == 128]
+    assert difference.mean() < 0.02
+
+
+@pytest.mark.parametrize("max_logits", [1, 300, 5_000, 10**9])
+def test_attention_in_chunks_equals_one_piece(max_logits: int):
+    torch.manual_seed(1)
+    q, k, v = torch.randn(3, 4, 2, 15, 8)
+    torch.testing.assert_close(attend_chunked(q, k, v, max_logits), attend_precise(q, k, v))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(attend_precise(q, k, v), expected)
+
+
+def test_checkpoint_of_the_pt20_branch_is_refused_by_name(model: AEMatter):
+    state = dict(model.state_dict())
+    assert AEMatter.convert_state_dict(state) is state
+    for i in (1, 2, 3):
+        del state[f"trans{i}.gamma"]
+    with pytest.raises(CheckpointError, match="PT20 branch"):
+        AEMatter.convert_state_dict(state)
+
+
+def test_training_passes_gradients_outside_the_range():
+    with torch.enable_grad():
+        model = AEMatter().train()
+        with torch.no_grad():
+            model.convo[4].bias.fill_(5.0)  # alpha far above 1
+        image, trimap = goldens.random_pair(32, 32)
+        alpha = model(image.float() / 255, trimap.float() / 255).alpha
+        assert alpha.max() == 1
+        alpha.mean().backward()
+    assert model.convo[4].bias.grad.item() == pytest.approx(1.0)
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from /proc")
+def test_limits_bound_memory():
+    """In fresh processes, beyond the network itself."""
+    grown = []
+    for arguments in (["whole", "512"], ["bounded", "512", "1024", str(64 * 512)]):
+        command = [sys.executable, "-m", "tests.reference.aematter_memory", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        figures = json.loads(done.stdout)
+        grown.append(figures["peak_mib"] - figures["before_mib"])
+    assert grown[1] < grown[0] / 2
+    limits = Limits(chunk_tokens=1024, tile_px=64 * 512)
+    assert grown[1] * 2**20 < AEMatter().memory_cost(512, 512, limits)
+
+
+def test_cost_model_follows_the_image_and_the_limits(model: AEMatter):
+    base = model.memory_cost(1000, 1000, Limits())
+    assert model.memory_cost(2000, 1000, Limits()) > base > model.memory_cost(1000, 1000, Limits(tile_px=160 * 160))

@@ -1,0 +1,122 @@
+"""Measure speed and memory against the published way of computing and against Hugging Face's ViTMatte.
+
+Every point runs in a fresh process; the contestants of one size run one after the other, round by round, so that a
+noisy machine is noisy for all. Weights are the same everywhere (a function of their names), and the routers' last bias
+is shifted so that each keeps the stated share of the tokens of the scene. Peak memory is what a run takes above the
+loaded model: resident memory on a CPU (Linux), the allocator's on CUDA.
+
+  python tools/benchmark.py --sizes 512 1024 2048 --output output/benchmark
+  python tools/benchmark.py --sizes 2048 --who mematte mematte-published --dtypes fp32 bf16 --rounds 3
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools.benchmarks.report import plot, table  # noqa: E402
+from tools.benchmarks.worker import Point  # noqa: E402
+from tools.benchmarks.worker import main as work  # noqa: E402
+
+CONTESTANTS = ("mematte", "mematte-published", "vitmatte", "vitmatte-published", "transformers")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 1536, 2048], help="sides in pixels")
+    parser.add_argument("--who", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS, help="contestants")
+    parser.add_argument("--variant", default="S", choices=["S", "B"], help="size of the networks (default: S)")
+    parser.add_argument("--unknown", default="band", choices=["band", "all"],
+                        help="trimap: a band of 15 %% around a silhouette, or all unknown (default: band)")  # fmt: skip
+    parser.add_argument("--dtypes", nargs="+", default=["fp32"], choices=["fp32", "bf16", "fp16"],
+                        help="precisions; other implementations run in fp32 only")  # fmt: skip
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--share", type=float, default=0.25, help="share of tokens that routers keep (default: 0.25)")
+    parser.add_argument("--max-tokens", type=int, default=18500, help="token cap (default: 18500)")
+    parser.add_argument("--rounds", type=int, default=1, help="measurements of each point (default: 1)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
+    parser.add_argument("--time-limit", type=float, default=600, help="seconds after which a contestant stops (600)")
+    parser.add_argument("--memory-limit", type=float, default=0, help="GB that a process may take (default: no limit)")
+    parser.add_argument("--output", type=Path, help="folder for results.json, table.md and plot.png")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def ask(point: Point, time_limit: float, calibrate: float | None = None) -> dict:
+    """One fresh process; its answer, or {"error": ...}."""
+    request = json.dumps({"point": asdict(point), "calibrate": calibrate})
+    command = [sys.executable, __file__, "--worker", request]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=time_limit, check=False)
+    except subprocess.TimeoutExpired:
+        return {"error": f"more than {time_limit:.0f} s"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        reason = done.stderr.strip().splitlines()
+        return {"error": f"exit code {done.returncode}: {reason[-1] if reason else 'killed'}"}
+    return json.loads(lines[-1])
+
+
+def run_size(args: argparse.Namespace, size: int, contestants: list[tuple[str, str]], folder: Path) -> list[dict]:
+    """All contestants (who, dtype) at one size; those that fail are taken from the list."""
+    base = Point("mematte", args.variant, size, args.unknown, "fp32", args.device, args.max_tokens, args.threads,
+                 int(args.memory_limit * 1e9))  # fmt: skip
+    shifts: tuple[float, ...] = ()
+    if any(who.startswith("mematte") for who, _ in contestants):
+        shifts = tuple(ask(base, 4 * args.time_limit, args.share)["shifts"])
+    results, reference = [], {}
+    for round_number in range(args.rounds):
+        for who, dtype in list(contestants):
+            file = folder / "alpha.npy"
+            first = round_number == 0
+            point = replace(base, who=who, dtype=dtype, router_shifts=shifts, alpha_file=str(file),
+                            count_flops=first and "-" not in who and who != "transformers")  # fmt: skip
+            answer = {"who": who, "dtype": dtype, "size": size, "round": round_number, **ask(point, args.time_limit)}
+            answer.pop("point", None)
+            if "error" in answer:
+                contestants.remove((who, dtype))
+            else:
+                alpha = np.load(file)
+                known = reference.setdefault(point.network, alpha)  # the first contestant of a network is the reference
+                answer["difference"] = float(np.abs(alpha - known).max())
+            results.append(answer)
+            print(json.dumps(answer), file=sys.stderr, flush=True)
+    return results
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0: all measured, 1: some contestants failed or stopped."""
+    args = parse(argv)
+    if args.worker:
+        work(args.worker)
+        return 0
+    ours = ("mematte", "vitmatte")
+    contestants = [(who, dtype) for who in args.who for dtype in (args.dtypes if who in ours else ["fp32"])]
+    started = list(contestants)
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size in args.sizes:
+            results += run_size(args, size, contestants, Path(folder))
+    settings = {name: value for name, value in vars(args).items() if name not in ("worker", "output")}
+    record = {"machine": platform.processor() or platform.machine(), "settings": settings, "results": results}
+    print(table(results))
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "results.json").write_text(json.dumps(record, indent=1) + "\n")
+        (args.output / "table.md").write_text(table(results) + "\n")
+        plot(results, args.output / "plot.png")
+    return 0 if contestants == started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

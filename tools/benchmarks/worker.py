@@ -1,0 +1,212 @@
+"""One measurement in a process of its own: build, load, calibrate, run, report."""
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from engine.build import build_model
+from modeling import Predictor, ViTMatte
+from modeling.budget import Limits
+from modeling.checkpoint import our_name
+from modeling.memory import in_use
+from tests.reference import published
+from tests.reference.weights import fill_
+from tools.benchmarks.scene import make_scene
+
+CONFIGS = {
+    ("mematte", "S"): "MEMatte_S_topk0.25_win_global_long.py",
+    ("mematte", "B"): "MEMatte_B_topk0.25_win_global_long.py",
+    ("vitmatte", "S"): "ViTMatte_S_100ep.py",
+    ("vitmatte", "B"): "ViTMatte_B_100ep.py",
+}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is measured: who (mematte, vitmatte, mematte-published, vitmatte-published, transformers), and on what."""
+
+    who: str
+    variant: str
+    size: int
+    unknown: str
+    dtype: str
+    device: str
+    max_tokens: int
+    threads: int
+    memory_limit: int
+    router_shifts: tuple[float, ...] = ()
+    alpha_file: str = ""
+    count_flops: bool = False
+
+    @property
+    def network(self) -> str:
+        """The network of this project that has the same weights."""
+        return "mematte" if self.who.startswith("mematte") else "vitmatte"
+
+
+def load(point: Point) -> ViTMatte:
+    """The network with the deterministic weights, its routers shifted as calibrated."""
+    model = build_model(ROOT / "configs" / CONFIGS[point.network, point.variant])
+    fill_(model.state_dict())
+    for router, shift in zip(getattr(model.backbone, "routers", []), point.router_shifts, strict=False):
+        router.out_conv[-1].bias.data[0] += shift
+    return model.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def calibrate(point: Point, share: float) -> list[float]:
+    """Shifts of the last bias of each router with which it keeps `share` of the tokens of the scene."""
+    model = load(replace(point, router_shifts=()))
+    image, trimap = tensors(point)
+    vit, shifts = model.backbone, []
+    for position in range(len(vit.global_blocks)):
+        logp = model.encode(image, trimap, Limits(max_tokens=point.max_tokens)).router_logp[position]
+        shifts.append(-float((logp[..., 0] - logp[..., 1]).quantile(1 - share)))
+        vit.routers[position].out_conv[-1].bias[0] += shifts[-1]
+    return shifts
+
+
+def tensors(point: Point) -> tuple[Tensor, Tensor]:
+    """(1, 3, H, W) and (1, 1, H, W) uint8 on the device."""
+    image, trimap = make_scene(point.size, point.unknown)
+    image = torch.from_numpy(image).to(point.device).permute(2, 0, 1)[None]
+    return image, torch.from_numpy(trimap).to(point.device)[None, None]
+
+
+def runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, list[int]]]:
+    """A function from image and trimap to alpha and the kept tokens of each block."""
+    model, dtype = load(point).to(point.device), DTYPES[point.dtype]
+    if not point.who.endswith("published") and point.who != "transformers":
+        predictor = Predictor(model, device=point.device, dtype=point.dtype, max_tokens=point.max_tokens)
+
+        def ours(image: np.ndarray, trimap: np.ndarray) -> tuple[np.ndarray, list[int]]:
+            matte = predictor.run(image, trimap)
+            return matte.alpha, [int(keep.sum()) for keep in matte.keep]
+
+        return ours
+    theirs = transformers_model(model, point.variant).to(point.device) if point.who == "transformers" else None
+
+    @torch.inference_mode()
+    def other(image: np.ndarray, trimap: np.ndarray) -> tuple[np.ndarray, list[int]]:
+        image = torch.from_numpy(image).to(point.device).permute(2, 0, 1)[None]
+        trimap = torch.from_numpy(trimap).to(point.device)[None, None]
+        with torch.autocast(torch.device(point.device).type, dtype, enabled=dtype != torch.float32):
+            if theirs is None:
+                return published.matte(model, image, trimap, point.max_tokens).float().cpu().numpy(), []
+            alpha = theirs(pixel_values=model.padded_input(image, trimap)).alphas[0, 0].float()
+        alpha = alpha[: image.shape[-2], : image.shape[-1]]
+        alpha[trimap[0, 0] == 0] = 0
+        alpha[trimap[0, 0] == 255] = 1
+        return alpha.cpu().numpy(), []
+
+    return other
+
+
+def transformers_model(ours: ViTMatte, variant: str) -> nn.Module:
+    """Hugging Face's network of the same size with the same weights, instead of ours."""
+    from transformers import VitDetConfig, VitMatteConfig, VitMatteForImageMatting
+
+    width = ours.backbone.embed_dim
+    backbone = VitDetConfig(
+        num_channels=4,
+        hidden_size=width,
+        num_attention_heads=width // 64,
+        image_size=512,
+        pretrain_image_size=224,
+        patch_size=16,
+        window_size=14,
+        use_absolute_position_embeddings=True,
+        use_relative_position_embeddings=True,
+        window_block_indices=[0, 1, 3, 4, 6, 7, 9, 10],
+        residual_block_indices=[2, 5, 8, 11],
+        out_features=["stage12"],
+    )
+    config = VitMatteConfig(
+        backbone_config=backbone,
+        hidden_size=width,
+        batch_norm_eps=1e-5,
+        convstream_hidden_sizes=[48, 96, 192],
+        fusion_hidden_sizes=[256, 128, 64, 32],
+    )
+    model = VitMatteForImageMatting(config).eval().requires_grad_(False)
+    state = ours.state_dict()
+    model.load_state_dict({name: state[our_name(name)] for name in model.state_dict()})
+    return model
+
+
+def matrix_rate(point: Point) -> float:
+    """GFLOP/s of a large matrix product in the same precision: the machine's own limit."""
+    size = 8192 if point.device.startswith("cuda") else 2048
+    a = torch.randn(size, size, device=point.device, dtype=DTYPES[point.dtype])
+    best = min(_timed(lambda: a @ a, point.device)[0] for _ in range(5))
+    return 2 * size**3 / best / 1e9
+
+
+def measure(point: Point) -> dict:
+    """Seconds, peak memory above the loaded model, kept tokens, and where asked GFLOPs of one run."""
+    torch.set_num_threads(point.threads)
+    if point.memory_limit:
+        resource.setrlimit(resource.RLIMIT_DATA, (point.memory_limit, point.memory_limit))
+    rate = matrix_rate(point)
+    run = runner(point)
+    small = make_scene(64, "band")
+    run(*small)
+    image, trimap = make_scene(point.size, point.unknown)
+    held = in_use(torch.device(point.device))
+    _reset_peak(point.device)
+    seconds, (alpha, kept) = _timed(lambda: run(image, trimap), point.device)
+    result = {"seconds": seconds, "peak": _peak(point.device) - held, "kept": kept, "matrix_gflops": rate}
+    result["unknown_share"] = float((trimap == 128).mean())
+    if point.alpha_file:
+        np.save(point.alpha_file, alpha)
+    if point.count_flops:
+        with FlopCounterMode(display=False) as counter:
+            run(image, trimap)
+        result["gflop"] = counter.get_total_flops() / 1e9
+    return result
+
+
+def _timed(function: Callable, device: str) -> tuple[float, object]:
+    def wait() -> None:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+
+    wait()
+    start = time.perf_counter()
+    value = function()
+    wait()
+    return time.perf_counter() - start, value
+
+
+def _reset_peak(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts again from here
+
+
+def _peak(device: str) -> int:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+
+def main(request: str) -> None:
+    """Answer a JSON request {"point": {...}, "calibrate": share or null} with one line of JSON on stdout."""
+    asked = json.loads(request)
+    point = Point(**{**asked["point"], "router_shifts": tuple(asked["point"]["router_shifts"])})
+    try:
+        answer = {"shifts": calibrate(point, asked["calibrate"])} if asked["calibrate"] else measure(point)
+    except (MemoryError, RuntimeError) as error:  # torch's allocators raise RuntimeError
+        answer = {"error": str(error).splitlines()[0][:200]}
+    print(json.dumps({**answer, "point": asdict(point)}))

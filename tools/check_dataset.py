@@ -1,0 +1,166 @@
+"""Look through training data before a run: what is there, what is bad, and what the crops will look like.
+
+    python tools/check_dataset.py DIM/Training_set --backgrounds train2014 --sheet crops.png
+    python tools/check_dataset.py my_cutouts --cutouts --backgrounds my_photographs
+
+Exit code 0: all usable; 1: some files are bad (each is named); 2: nothing usable, or wrong arguments.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data.augment import CropSettings
+from data.crops import CompositionSettings
+from data.datasets import MattingDataset
+from data.decode import DecodedCache, decode_colour
+from data.files import FileError, image_size
+from data.sources import (
+    BackgroundFolder,
+    CutoutFolder,
+    ForegroundFolder,
+    inspect_foregrounds,
+    list_images,
+    resolve_root,
+)
+
+logger = logging.getLogger("check_dataset")
+
+
+def check_foregrounds(root: Path, colour_dir: str, alpha_dir: str | None) -> tuple[int, list[str]]:
+    """Decode everything; how many pairs are usable, and one line for each that is not."""
+    report = inspect_foregrounds(root, colour_dir, alpha_dir)
+    problems, cache = list(report.problems), DecodedCache(2**28)
+    soft = []
+    for foreground in report.foregrounds:
+        try:
+            alpha = foreground.read_alpha(cache)
+            foreground.read_colour(cache, 1, alpha.shape)
+            soft.append(float(((alpha > 0) & (alpha < np.iinfo(alpha.dtype).max)).mean()))
+        except FileError as error:
+            problems.append(str(error))
+    print(f"{len(soft)} usable foregrounds in {root}, {len(problems)} bad files")
+    if soft:
+        _print_sizes(report.sizes)
+        low, middle, high = np.percentile(soft, [10, 50, 90])
+        print(f"  soft pixels: {middle:.1%} (a tenth of the files below {low:.1%}, a tenth above {high:.1%})")
+    return len(soft), problems
+
+
+def check_backgrounds(root: Path, crop_px: int) -> tuple[int, list[str]]:
+    """The same for backgrounds."""
+    problems, sizes = [], []
+    for path in list_images(root, recursive=True):
+        try:
+            decode_colour(path)
+            sizes.append(image_size(path))
+        except FileError as error:
+            problems.append(str(error))
+            continue
+        if min(sizes[-1]) < crop_px:
+            logger.info("%s: %d x %d, smaller than the crop; it will be enlarged", path, sizes[-1][1], sizes[-1][0])
+    print(f"{len(sizes)} usable backgrounds in {root}, {len(problems)} bad files")
+    if sizes:
+        _print_sizes(sizes)
+        small = sum(min(size) < crop_px for size in sizes)
+        print(f"  smaller than the {crop_px} pixel crop: {small} (enlarged as published; --verbose names them)")
+    return len(sizes), problems
+
+
+def _print_sizes(sizes: Sequence[tuple[int, int]]) -> None:
+    long, short = (np.percentile([choose(size) for size in sizes], [0, 50, 100]).astype(int) for choose in (max, min))
+    print(f"  longer side {long[0]} / {long[1]} / {long[2]}, shorter {short[0]} / {short[1]} / {short[2]} pixels "
+          "(least, median, most)")  # fmt: skip
+
+
+def contact_sheet(dataset: MattingDataset, count: int, cell_px: int = 192) -> np.ndarray:
+    """uint8 RGB: a row for two crops, each as composite, trimap, alpha, and the object alone on a checkerboard."""
+    cells = []
+    for index in np.random.default_rng(dataset.seed).permutation(len(dataset))[:count]:
+        sample = dataset[int(index)]
+        image = sample["image"].numpy().transpose(1, 2, 0)
+        alpha, trimap = sample["alpha"].numpy()[0, ..., None], sample["trimap"].numpy()[0, ..., None]
+        y, x = np.indices(alpha.shape[:2]) // 32
+        board = 0.35 + 0.3 * ((x + y) % 2)[..., None]
+        cut_out = image * alpha + board * (1 - alpha)
+        views = image, np.repeat(trimap / 255, 3, axis=2), np.repeat(alpha, 3, axis=2), cut_out
+        row = [cv2.resize(np.float32(view), (cell_px, cell_px), interpolation=cv2.INTER_AREA) for view in views]
+        cells.append(np.pad(np.hstack(row), ((2, 2), (2, 2), (0, 0)), constant_values=1))
+    if len(cells) % 2:
+        cells.append(np.ones_like(cells[0]))
+    rows = [np.hstack(cells[start : start + 2]) for start in range(0, len(cells), 2)]
+    return np.uint8(np.rint(np.clip(np.vstack(rows), 0, 1) * 255))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, help="folder with fg/ and alpha/, or with --cutouts of RGBA files")
+    parser.add_argument("--cutouts", action="store_true", help="the folder holds RGBA cut-outs")
+    parser.add_argument("--fg", default=None, help="sub-folder of the colours (default fg, with --cutouts .)")
+    parser.add_argument("--alpha", default="alpha", help="sub-folder of the alphas (default alpha)")
+    parser.add_argument("--backgrounds", type=Path, help="folder of backgrounds, checked too; needed for the sheet")
+    parser.add_argument("--sheet", type=Path, default=Path("contact_sheet.png"), help="PNG to write random crops to")
+    parser.add_argument("--crops", type=int, default=24, help="crops on the sheet (default 24)")
+    parser.add_argument("--crop-size", type=int, default=512, help="side of a crop in pixels (default 512)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--verbose", action="store_true", help="also name backgrounds smaller than the crop")
+    args = parser.parse_args(arguments)
+    if args.crops < 1 or args.crop_size < 16 or args.seed < 0:
+        parser.error("--crops from 1, --crop-size from 16, --seed from 0 on")
+    if args.sheet.suffix.lower() != ".png":
+        parser.error(f"--sheet {args.sheet}: the name must end in .png")
+    args.fg = args.fg or ("." if args.cutouts else "fg")
+    args.alpha = None if args.cutouts else args.alpha
+    return args
+
+
+def write_sheet(args: argparse.Namespace) -> None:
+    """Crops of what is usable."""
+    if args.cutouts:
+        foregrounds = CutoutFolder(args.root, args.fg, skip_bad=True)
+    else:
+        foregrounds = ForegroundFolder(args.root, args.fg, args.alpha, skip_bad=True)
+    backgrounds = BackgroundFolder(args.backgrounds, skip_bad=True)
+    settings = CompositionSettings(crop=CropSettings(size_px=args.crop_size))
+    sheet = contact_sheet(MattingDataset(foregrounds, backgrounds, settings, args.seed), args.crops)
+    if not cv2.imwrite(str(args.sheet), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+        raise FileError(f"{args.sheet}: cannot be written")
+    print(f"crops: {args.sheet} (image, trimap, alpha, image cut out with the alpha)")
+
+
+def _found(folder: Path) -> Path:
+    """A folder given on the command line is looked for here first, then where the configurations look."""
+    return folder.absolute() if folder.is_dir() else resolve_root(folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = parse(arguments)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(message)s")
+    args.root = _found(args.root)
+    try:
+        usable, problems = check_foregrounds(args.root, args.fg, args.alpha)
+        if args.backgrounds is not None:
+            args.backgrounds = _found(args.backgrounds)
+            usable_backgrounds, more = check_backgrounds(args.backgrounds, args.crop_size)
+            usable, problems = min(usable, usable_backgrounds), problems + more
+        for problem in problems:
+            print(f"bad: {problem}")
+        if not usable:
+            return 2
+        if args.backgrounds is not None:
+            write_sheet(args)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
