@@ -95,7 +95,7 @@ class Outputs:
         colours = read_colours(photograph)
         if colours.shape[:2] != alpha.shape:
             raise FileError(f"{photograph}: is {colours.shape[:2]}, but its alpha is {alpha.shape}; resize one of them")
-        foreground = self._foreground(colours, alpha)
+        foreground = self.foreground(colours, alpha)
         metadata = read_metadata(photograph)
         colour_layers = {"rgba": (foreground, alpha), "foreground": (foreground, None)}
         if self.background is not None:
@@ -110,6 +110,7 @@ class Outputs:
             shown = preview(image, trimap, alpha, foreground, keep).astype(np.float32) / 255
             write_colours(self.path(output, "preview"), shown)
 
-    def _foreground(self, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    def foreground(self, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        """Foreground colours (H, W, 3) float32 of uint8 or uint16 colours and a float32 alpha."""
         arrays = (torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in (colours, alpha))
         return estimate_foreground(*arrays).cpu().numpy()
