@@ -45,6 +45,8 @@ class Layout:
 LAYOUTS = (
     Layout("Composition-1k", ("merged",), ("trimaps",), ("alpha_copy", "alpha")),
     Layout("AIM-500", ("original",), ("trimap",), ("mask",)),
+    Layout("P3M", ("blurred_image", "original_image"), ("trimap",), ("mask",)),
+    Layout("Transparent-460", ("fg",), ("trimap", "trimaps"), ("alpha",)),
     Layout("plain", ("image", "images"), ("trimap", "trimaps"), ("alpha", "alphas")),
 )
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from data.files import IMAGE_SUFFIXES, FileError, read_image, write_atomic
 from data.folders import images_by_name
-from data.masks import DEFAULT_WIDTH, Width, instance_trimaps, read_mask, trimap_from_mask
+from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
 from data.parallel import available_cores, outcomes
 from data.preview import overlay_trimap
 
@@ -52,6 +52,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             f"--{side}", metavar="WIDTH", help=f"how far the unknown band reaches {where} the object: pixels (12) or a "
             f"share of the root of its area (2.5%%); default {str(DEFAULT_WIDTH).replace('%', '%%')}",
         )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, help="draw both widths anew for each file, up to those given; the same for the same seed"
+    )
     parser.add_argument("--preview", type=Path, help="also write overlays here; a file or a folder like the output")
     parser.add_argument("--image", type=Path, help="photograph or folder of them for the overlays (else the mask)")
     parser.add_argument("--overwrite", action="store_true", help="make again what is there")
@@ -102,10 +105,13 @@ def work(job: Job, args: argparse.Namespace) -> int:
     image = read_image(job.image) if job.image else np.repeat((values > 0)[..., None] * np.uint8(200), 3, axis=2)
     if preview and image.shape[:2] != values.shape:
         raise FileError(f"{job.mask}: is {values.shape}, but its photograph is {image.shape[:2]}; resize one of them")
+    widths = args.inner, args.outer
+    if args.seed is not None:
+        widths = drawn_widths(*widths, args.seed, job.name or job.mask.stem)
     if instances:
-        found = instance_trimaps(values, args.inner, args.outer)
+        found = instance_trimaps(values, *widths)
     else:
-        found = {0: trimap_from_mask(values, args.inner, args.outer)}
+        found = {0: trimap_from_mask(values, *widths)}
     for number, trimap in found.items():
         suffix = f"_{number}.png" if instances else ".png"
         if preview:
