@@ -49,6 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("--max-number-token", "--max-tokens", dest="max_tokens", type=int, default=18_500, metavar="N",
                        help="most tokens (16 x 16 pixels each) of an image that a routed block sends to global "
                             "attention; lower is faster (default: %(default)s)")  # fmt: skip
+    model.add_argument("--sample-strategy", metavar="NAME",
+                       help="DiffMatte: sampler and number of steps, for example ddim10, ddim1, ddpm20 (default: the "
+                            "config's, ddim10)")  # fmt: skip
     model.add_argument("--max-memory", metavar="SIZE",
                        help="what the process may use, 4GB for example (resident; on CUDA: allocated), or auto for all "
                             "that is free; works in smaller pieces, then lowers the token cap (default: no "
@@ -124,7 +127,7 @@ def plan_jobs(args: argparse.Namespace, outputs: Outputs) -> list[Job]:
         if args.output.suffix.lower() != expected:
             kind = f"{outputs.kinds[0]}s are written as {expected[1:].upper()}"
             raise ValueError(f"--output {args.output}: {kind}; give a name that ends in {expected}")
-        pair = Pair(args.image.name, args.image, args.trimap, mask=args.mask)
+        pair = Pair(args.image.stem, args.image, args.trimap, mask=args.mask)
         jobs = checked([Job(pair, args.output)], outputs)
         prepare_output(args.output.parent)
         return jobs
@@ -135,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = build_parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    sampling = [f"model.sample_strategy={args.sample_strategy}"] if args.sample_strategy else []
     logging.getLogger("modeling").setLevel(logging.INFO)
     place = Place.from_environment()
     try:
@@ -143,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outputs = plan_outputs(args, place.device(args.device))
         jobs = place.share(plan_jobs(args, outputs))
         predictor = Predictor(
-            build_model(args.config, args.overrides),
+            build_model(args.config, [*args.overrides, *sampling]),
             args.checkpoint,
             device=place.device(args.device),
             dtype=args.dtype,

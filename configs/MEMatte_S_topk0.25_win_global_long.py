@@ -1,6 +1,13 @@
-"""MEMatte-S: a quarter of the tokens in global attention."""
+"""MEMatte-S: a quarter of the tokens in global attention; distilled from ViTMatte-S on DIM composites."""
 
+from .common.criterion import mematte_criterion as criterion
+from .common.data_dim import dataloader
+from .common.optim import optimizer
+from .common.schedule import schedule
 from .common.vit import backbone, mematte
 
 model = mematte(embed_dim=384, num_heads=6)
 teacher = backbone(embed_dim=384, num_heads=6, routed=False)
+train, lr_multiplier = schedule(
+    "MEMatte_S", images=43_100, batch=2 * 16, epochs=30, decay_epochs=(6, 26), checkpoint_epochs=2
+)

@@ -109,7 +109,7 @@ def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame) -> Non
         trimap = trimap_from_mask(np.where(values >= 128, np.uint8(255), np.uint8(0)))
     else:
         trimap = snap_trimap(values)
-    alpha, outputs, path = predictor.predict(image, trimap), job.outputs, job.frame_path(frame)
+    alpha, outputs, path = predictor.predict(image, trimap, frame.name), job.outputs, job.frame_path(frame)
     if job.kind == "alpha":
         write_alpha(path, alpha, outputs.bit_depth)
         return

@@ -28,10 +28,10 @@ ALPHA_ONLY = Outputs()
 class Predicts(Protocol):
     """What a run needs of a predictor."""
 
-    def predict(self, image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) RGB, uint8 (H, W) of 0, 128, 255 -> float32 (H, W) in [0, 1]."""
+    def predict(self, image: np.ndarray, trimap: np.ndarray, name: str) -> np.ndarray:
+        """uint8 (H, W, 3) RGB, uint8 (H, W) of 0, 128, 255, name -> float32 (H, W) in [0, 1]."""
 
-    def run(self, image: np.ndarray, trimap: np.ndarray) -> Matte:
+    def run(self, image: np.ndarray, trimap: np.ndarray, name: str) -> Matte:
         """The same with the routing maps; asked for by previews only."""
 
 
@@ -128,7 +128,7 @@ def run(
             load.exception()  # waits: what is decoded further ahead than one image only costs memory
             loaded, load = load, load_job(index + 1)
             try:
-                predicted = _predict(predictor, loaded, outputs)
+                predicted = _predict(predictor, loaded, job.pair.name, outputs)
             except Exception as error:  # one bad image must not cost the others, whatever is wrong with it
                 report.fail(job, error)
                 advance()
@@ -182,11 +182,12 @@ class _Predicted:
     matte: Matte
 
 
-def _predict(predictor: Predicts, loading: Future, outputs: Outputs) -> _Predicted | None:
+def _predict(predictor: Predicts, loading: Future, name: str, outputs: Outputs) -> _Predicted | None:
     loaded = loading.result()
     if loaded is None:
         return None
-    matte = predictor.run(*loaded) if "preview" in outputs.kinds else Matte(predictor.predict(*loaded), [])
+    wanted = "preview" in outputs.kinds
+    matte = predictor.run(*loaded, name) if wanted else Matte(predictor.predict(*loaded, name), [])
     return _Predicted(*loaded, matte)
 
 

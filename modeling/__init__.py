@@ -2,9 +2,21 @@
 
 from modeling.aematter import AEMatter
 from modeling.cheapmatting import CheapMatting
+from modeling.diffmatte import DiffMatte
+from modeling.mediffmatte import MEDiffMatte
 from modeling.mematte import MEMatte
 from modeling.output import MattingOutput
 from modeling.predictor import Matte, Predictor
 from modeling.vitmatte import ViTMatte
 
-__all__ = ["AEMatter", "CheapMatting", "MEMatte", "Matte", "MattingOutput", "Predictor", "ViTMatte"]
+__all__ = [
+    "AEMatter",
+    "CheapMatting",
+    "DiffMatte",
+    "MEDiffMatte",
+    "MEMatte",
+    "Matte",
+    "MattingOutput",
+    "Predictor",
+    "ViTMatte",
+]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from modeling.budget import Limits, fit, parse_memory
 from modeling.checkpoint import load_weights
 from modeling.decoder.folding import fold_batch_norms_
+from modeling.diffmatte import DiffMatte
 from modeling.memory import free, in_use
 
 logger = logging.getLogger(__name__)
@@ -71,26 +72,27 @@ class Predictor:
         model = fold_batch_norms_(model.eval().requires_grad_(False))
         self.model = model.to(self.device, memory_format=torch.channels_last)
 
-    def predict(self, image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
+    def predict(self, image: np.ndarray, trimap: np.ndarray, name: str = "") -> np.ndarray:
         """Alpha matte of one image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             trimap: (H, W) uint8 of 0 (background), 128 (unknown), 255 (foreground).
+            name: of the image; networks that draw noise draw it by this name.
 
         Returns:
             (H, W) float32 in [0, 1].
         """
-        return self.run(image, trimap).alpha
+        return self.run(image, trimap, name).alpha
 
     @torch.inference_mode()
-    def run(self, image: np.ndarray, trimap: np.ndarray) -> Matte:
+    def run(self, image: np.ndarray, trimap: np.ndarray, name: str = "") -> Matte:
         """As `predict`, with the routing decisions."""
         check_inputs(image, trimap)
         limits = self.choose_limits(*trimap.shape)
         for attempt in range(OUT_OF_MEMORY_RETRIES + 1):
             try:
-                return self._run(image, trimap, limits)
+                return self._run(image, trimap, name, limits)
             except torch.OutOfMemoryError as error:
                 if attempt == OUT_OF_MEMORY_RETRIES:
                     raise MemoryError(
@@ -117,18 +119,21 @@ class Predictor:
             logger.warning("the memory budget lowers the token cap to %d, which changes the result", limits.max_tokens)
         return limits
 
-    def _run(self, image: np.ndarray, trimap: np.ndarray, limits: Limits) -> Matte:
+    def _run(self, image: np.ndarray, trimap: np.ndarray, name: str, limits: Limits) -> Matte:
         image_tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
         trimap_tensor = torch.from_numpy(np.ascontiguousarray(trimap)).to(self.device)[None, None]  # (1, 1, H, W)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output = self.model.matte(image_tensor, trimap_tensor, limits)
-        alpha = enforce_known(output.alpha[0, 0], trimap_tensor[0, 0])
+            named = {"name": name} if isinstance(self.model, DiffMatte) else {}
+            output = self.model.matte(image_tensor, trimap_tensor, limits, **named)
+        keep_foreground = getattr(self.model, "published_foreground", False)
+        alpha = enforce_known(output.alpha[0, 0], trimap_tensor[0, 0], foreground=not keep_foreground)
         return Matte(alpha.cpu().numpy(), [keep[0].cpu().numpy() for keep in output.keep])
 
 
-def enforce_known(alpha: Tensor, trimap: Tensor) -> Tensor:
-    """Set alpha (H, W) to exactly 0 and 1 where the uint8 trimap says so, in place."""
-    return alpha.masked_fill_(trimap == 0, 0).masked_fill_(trimap == 255, 1)
+def enforce_known(alpha: Tensor, trimap: Tensor, foreground: bool = True) -> Tensor:
+    """Set alpha (H, W) to exactly 0 and, unless `foreground` is False, 1 where the uint8 trimap says so, in place."""
+    alpha.masked_fill_(trimap == 0, 0)
+    return alpha.masked_fill_(trimap == 255, 1) if foreground else alpha
 
 
 def check_inputs(image: np.ndarray, trimap: np.ndarray) -> None:

@@ -69,14 +69,8 @@ class ViTMatte(nn.Module):
         return max(self.backbone.memory_cost(rows, cols, limits), decoding)
 
     def encode(self, image: Tensor, trimap: Tensor, limits: Limits) -> Encoding:
-        """Backbone of (B, 3, H, W) and (B, 1, H, W); the float input exists a few rows of patches at a time."""
-        height, width = published_size(*image.shape[-2:])
-        patch = self.backbone.patch_size
-        tokens = torch.empty(len(image), height // patch, width // patch, self.backbone.embed_dim, device=image.device)
-        for strip in row_strips(height // patch, rows_within(width // patch, limits.chunk_tokens)):
-            window = (strip.start * patch, strip.stop * patch, 0, width)
-            tokens[:, strip.start : strip.stop] = self.backbone.embed(model_input(image, trimap, window))
-        return self.backbone.infer_(tokens, limits)
+        """Backbone of (B, 3, H, W) and (B, 1, H, W)."""
+        return encode_within(self.backbone, image, trimap, limits)
 
     def decode_boxes(self, encoding: Encoding, image: Tensor, trimap: Tensor, boxes: Iterable[Box]) -> Tensor:
         """Alpha (B, 1, H, W), exact inside `boxes` and 0 elsewhere."""
@@ -92,3 +86,14 @@ class ViTMatte(nn.Module):
             rows, cols = top - window[0], left - window[2]
             target.copy_(tile[..., rows : rows + target.shape[-2], cols : cols + target.shape[-1]])
         return alpha
+
+
+def encode_within(backbone: ViT, image: Tensor, trimap: Tensor, limits: Limits) -> Encoding:
+    """Encode (B, 3, H, W) and (B, 1, H, W); the float input exists a few rows of patches at a time."""
+    height, width = published_size(*image.shape[-2:])
+    patch = backbone.patch_size
+    tokens = torch.empty(len(image), height // patch, width // patch, backbone.embed_dim, device=image.device)
+    for strip in row_strips(height // patch, rows_within(width // patch, limits.chunk_tokens)):
+        window = (strip.start * patch, strip.stop * patch, 0, width)
+        tokens[:, strip.start : strip.stop] = backbone.embed(model_input(image, trimap, window))
+    return backbone.infer_(tokens, limits)

@@ -138,7 +138,7 @@ def test_resume_and_overwrite(dataset, checkpoint, capsys):
 def test_interrupted_run_keeps_what_is_finished(dataset, checkpoint, monkeypatch, capsys, caplog):
     predict = inference.Predictor.predict
 
-    def interrupted(self, image, trimap):
+    def interrupted(self, image, trimap, name):
         if image.shape[0] == 33:
             raise KeyboardInterrupt
         return predict(self, image, trimap)

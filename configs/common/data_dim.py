@@ -28,6 +28,5 @@ dataloader.train = L(build_train_loader)(
         seed=0,
         crops_per_foreground=1,
     ),
-    batch_size=16,
     num_workers=4,
 )

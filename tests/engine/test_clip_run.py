@@ -25,7 +25,7 @@ class TrimapAsAlpha:
     def __init__(self, stop: int | None = None) -> None:
         self.calls, self.stop = 0, stop
 
-    def predict(self, image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
+    def predict(self, image: np.ndarray, trimap: np.ndarray, name: str) -> np.ndarray:
         if self.calls == self.stop:
             raise KeyboardInterrupt
         self.calls += 1

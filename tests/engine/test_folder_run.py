@@ -24,7 +24,7 @@ class Halves:
     def __init__(self):
         self.calls = 0
 
-    def predict(self, image, trimap):
+    def predict(self, image, trimap, name):
         self.calls += 1
         assert image.dtype == trimap.dtype == np.uint8 and image.shape == (*trimap.shape, 3)
         return (trimap / np.float32(255)).astype(np.float32)
@@ -111,10 +111,10 @@ def test_trimaps_without_and_with_nothing_but_unknown_pixels_are_done_with_a_war
 
 def test_errors_of_the_network_are_one_line(root, tmp_path, caplog):
     class Fails(Halves):
-        def predict(self, image, trimap):
+        def predict(self, image, trimap, name):
             if image.shape[0] == 6:
                 raise RuntimeError("CUDA out of memory.\nTried to allocate a lot.\nTraceback")
-            return super().predict(image, trimap)
+            return super().predict(image, trimap, name)
 
     report = outcome(root, tmp_path / "out", Fails())
     assert report.done == 3
@@ -124,7 +124,7 @@ def test_errors_of_the_network_are_one_line(root, tmp_path, caplog):
 
 def test_nan_is_not_written(root, tmp_path):
     class Overflows(Halves):
-        def predict(self, image, trimap):
+        def predict(self, image, trimap, name):
             return np.full(trimap.shape, np.nan, np.float32)
 
     report = outcome(root, tmp_path / "out", Overflows())
@@ -167,13 +167,13 @@ def test_decoding_and_writing_overlap_with_the_network(root, tmp_path, monkeypat
     spy(folder_run, "_write")
 
     class Slow(Halves):
-        def predict(self, image, trimap):
+        def predict(self, image, trimap, name):
             with lock:
                 log.append(("predict", "starts"))
             time.sleep(0.1)
             with lock:
                 log.append(("predict", "ends"))
-            return super().predict(image, trimap)
+            return super().predict(image, trimap, name)
 
     outcome(root, tmp_path / "out", Slow())
     first, second = [index for index, event in enumerate(log) if event == ("predict", "ends")][:2]

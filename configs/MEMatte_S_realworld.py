@@ -1,0 +1,13 @@
+"""MEMatte-S for photographs: on mixed foregrounds."""
+
+from .common.criterion import mematte_criterion as criterion
+from .common.data_mixed import dataloader
+from .common.optim import optimizer
+from .common.schedule import schedule
+from .common.vit import backbone, mematte
+
+model = mematte(embed_dim=384, num_heads=6)
+teacher = backbone(embed_dim=384, num_heads=6, routed=False)
+train, lr_multiplier = schedule(
+    "MEMatte_S_realworld", images=43_100, batch=2 * 16, epochs=30, decay_epochs=(6, 26), checkpoint_epochs=2
+)

@@ -1,0 +1,8 @@
+"""The published criteria."""
+
+from detectron2.config import LazyCall as L
+
+from modeling.criterion import MEMatteCriterion, ViTMatteCriterion
+
+mematte_criterion = L(MEMatteCriterion)(keep_ratio=0.25, distill_weight=1.0, ratio_weight=1.0)
+vitmatte_criterion = L(ViTMatteCriterion)()

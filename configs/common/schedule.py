@@ -1,0 +1,25 @@
+"""From images, batch and epochs to the run's settings and its learning-rate multiplier."""
+
+from detectron2.config import LazyCall as L
+
+from engine.schedule import iterations, stepped_multiplier
+
+from .train import train_settings
+
+
+def schedule(name: str, images: int, batch: int, epochs: int, decay_epochs: tuple[int, int], checkpoint_epochs: int):
+    """Settings of a run of `epochs` over `images`, and the multiplier 1, 0.1, 0.05 that changes at `decay_epochs`."""
+    train = train_settings(
+        name,
+        total_batch_size=batch,
+        max_iter=iterations(images, batch, epochs),
+        checkpoint_period=iterations(images, batch, checkpoint_epochs),
+    )
+    lr_multiplier = L(stepped_multiplier)(
+        max_iter="${train.max_iter}",
+        milestones=[iterations(images, batch, epoch) for epoch in decay_epochs],
+        values=[1, 0.1, 0.05],
+        warmup_iters=250,
+        warmup_factor=0.001,
+    )
+    return train, lr_multiplier

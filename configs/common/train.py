@@ -1,0 +1,20 @@
+"""Settings of a run, which `engine/run.py` reads."""
+
+
+def train_settings(name: str, total_batch_size: int, max_iter: int, checkpoint_period: int) -> dict:
+    return dict(
+        output_dir=f"output/{name}",
+        init_checkpoint="",  # the student's start: ViTMatte for MEMatte, a plain ViT for ViTMatte
+        teacher_checkpoint="",  # ViTMatte; where it is empty, init_checkpoint holds the teacher too
+        seed=0,
+        device="auto",
+        precision="auto",  # bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU; or fp32, bf16, fp16
+        total_batch_size=total_batch_size,  # of all processes together
+        max_iter=max_iter,
+        checkpoint_period=checkpoint_period,
+        max_checkpoints=100,
+        validation_root="",  # a folder of images, trimaps and alphas that inference.py accepts
+        eval_period=checkpoint_period,
+        log_period=10,
+        image_period=2000,
+    )

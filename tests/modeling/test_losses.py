@@ -1,0 +1,60 @@
+"""The criterion's terms: published values, empty masks, and what each term ignores."""
+
+import pytest
+import torch
+
+from modeling.losses import distillation_loss, laplacian_pyramid, masked_l1, matting_losses, ratio_loss
+from tests.golden_files import load_golden
+
+TERMS = ("unknown_l1_loss", "known_l1_loss", "loss_pha_laplacian", "loss_gradient_penalty")
+
+
+@pytest.mark.parametrize("case", ["a_", "b_"])
+def test_terms_and_gradient_equal_the_published_ones(case):
+    golden = load_golden("criterion")
+    pred = torch.from_numpy(golden[case + "pred"]).requires_grad_()
+    target, unknown = torch.from_numpy(golden[case + "target"]), torch.from_numpy(golden[case + "sample_map"]).float()
+
+    losses = matting_losses(pred, target, unknown)
+    sum(losses.values()).backward()
+
+    assert tuple(losses) == TERMS
+    for name in TERMS:
+        assert losses[name].item() == pytest.approx(float(golden[case + name]), rel=1e-5), name
+    wanted = torch.from_numpy(golden[case + "grad_of_sum"])
+    torch.testing.assert_close(pred.grad, wanted, rtol=1e-5, atol=1e-5 * wanted.abs().max().item())
+
+
+@pytest.mark.parametrize("unknown", [0.0, 1.0])
+def test_an_empty_mask_adds_nothing_and_stays_finite(unknown):
+    pred = torch.rand(2, 1, 64, 64).requires_grad_()
+    losses = matting_losses(pred, torch.rand(2, 1, 64, 64), torch.full((2, 1, 64, 64), unknown))
+    sum(losses.values()).backward()
+
+    empty = "known_l1_loss" if unknown else "unknown_l1_loss"
+    assert losses[empty] == 0
+    assert all(loss.isfinite() for loss in losses.values()) and pred.grad.isfinite().all()
+
+
+def test_masked_l1_is_the_mean_over_the_mask_on_published_crops():
+    pred, mask = torch.rand(1, 1, 512, 512), torch.zeros(1, 1, 512, 512)
+    mask[..., 100:200, 50:90] = 1
+    pred[..., 100:200, 50:90] = 0.75
+    torch.testing.assert_close(masked_l1(pred, torch.full_like(pred, 0.5), mask), torch.tensor(0.25))
+
+
+def test_a_perfect_matte_costs_only_the_sparsity_of_its_gradients():
+    alpha = torch.rand(1, 1, 64, 96)
+    losses = matting_losses(alpha, alpha, torch.ones_like(alpha))
+    assert [name for name in TERMS if losses[name] > 0] == ["loss_gradient_penalty"]
+
+
+def test_the_pyramid_refuses_small_crops():
+    with pytest.raises(ValueError, match="at least 64"):
+        laplacian_pyramid(torch.rand(1, 1, 63, 80))
+
+
+def test_ratio_and_distillation():
+    policies = [torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])]
+    assert ratio_loss(policies, 0.25).item() == pytest.approx(0.25)  # (3/4 - 1/4)^2
+    assert distillation_loss(torch.full((1, 2, 2, 2), 3.0), torch.ones(1, 2, 2, 2)).item() == pytest.approx(4)

@@ -1,0 +1,131 @@
+"""The command line: kills and resumes, signals, several processes, and one-line errors."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from train import main
+
+ROOT = Path(__file__).parents[1]
+TINY = "tests/engine/tiny.py"
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def start(output_dir, *args, launcher=(sys.executable,), config=TINY):
+    command = [*launcher, "train.py", "--config-file", config, *args, f"train.output_dir={output_dir}"]
+    return subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    """(exit code, what it wrote to stderr)."""
+    _, errors = process.communicate(timeout=120)
+    return process.returncode, errors
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 120
+    while not path.exists() or not path.stat().st_size:
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.01)
+
+
+def assert_same(left, right):
+    """Equal to the bit, through nested containers."""
+    if isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for key in left:
+            assert_same(left[key], right[key])
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right)
+        for a, b in zip(left, right, strict=True):
+            assert_same(a, b)
+    elif isinstance(left, torch.Tensor):
+        assert torch.equal(left, right)
+    else:
+        assert left == right
+
+
+def final(folder):
+    return torch.load(folder / "model_final.pth", weights_only=True)
+
+
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path):
+    whole = start(tmp_path / "whole")
+    killed = start(tmp_path / "killed", "dataloader.train.num_workers=1", "train.max_iter=20")
+    wait_for(tmp_path / "killed" / "last_checkpoint", killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "killed" / "model_final.pth").exists()
+    assert (tmp_path / "killed" / "last_checkpoint").read_text() == "model_0000009.pth"
+
+    code, errors = finish(start(tmp_path / "killed", "--resume"))
+    assert code == 0, errors
+    assert finish(whole)[0] == 0
+    wanted, found = final(tmp_path / "whole"), final(tmp_path / "killed")
+    for key in ("model", "trainer", "random", "iteration"):
+        assert_same(wanted[key], found[key])
+
+
+def test_sigterm_to_the_launcher_ends_all_processes_after_a_checkpoint(tmp_path):
+    process = start(tmp_path, "--num-gpus", "2", "train.max_iter=100000", "train.checkpoint_period=100000",
+                    "dataloader.train.num_workers=1")  # fmt: skip
+    wait_for(tmp_path / "metrics.json", process)
+    process.send_signal(signal.SIGTERM)
+    code, errors = finish(process)
+    assert code == 0, errors
+    last = (tmp_path / "last_checkpoint").read_text()
+    checkpoint = torch.load(tmp_path / last, weights_only=True)
+    assert last == f"model_{checkpoint['iteration']:07d}.pth" and len(checkpoint["random"]) == 2
+
+
+def test_launch_and_torchrun_train_the_same(tmp_path):
+    launched = start(tmp_path / "launch", "--num-gpus", "2", "train.max_iter=3")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    other = start(tmp_path / "torchrun", "train.max_iter=3", launcher=torchrun)
+    for process in (launched, other):
+        code, errors = finish(process)
+        assert code == 0, errors
+    assert_same(final(tmp_path / "launch")["model"], final(tmp_path / "torchrun")["model"])
+    lines = (tmp_path / "launch" / "metrics.json").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [0, 1, 2]
+
+
+def test_an_error_in_one_of_several_processes_is_one_line(tmp_path):
+    code, errors = finish(start(tmp_path, "--num-gpus", "2", "train.total_batch_size=3"))
+    assert code == 2 and "cannot be shared by 2 processes" in errors and "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["train.max_itr=3"], 2, "did you mean 'train.max_iter'"),
+        (["train.init_checkpoint=nowhere.pth"], 2, "nowhere.pth: no such checkpoint file"),
+        (["train.device=tpu"], 2, "use auto, cpu, cuda"),
+        (["--eval-only"], 2, "set train.validation_root"),
+        (["dataloader.train.broken_from=0"], 1, "nonfinite_batch_rank0.json"),
+    ],
+)
+def test_errors_are_one_line(tmp_path, caplog, capsys, args, code, message):
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with pytest.raises(SystemExit) as exit_:
+        main(["--config-file", str(ROOT / TINY), *args, f"train.output_dir={tmp_path}"])
+    assert exit_.value.code == code
+    root.handlers[:], root.level = handlers, level  # the script had set up its own
+    errors = caplog.text + capsys.readouterr().err
+    assert message in errors and "Traceback" not in errors
+
+
+def test_wrong_arguments():
+    for args in (["--num-gpus", "0"], ["--machine-rank", "1"], ["--num-machines", "2"]):
+        with pytest.raises(SystemExit) as exit_:
+            main(["--config-file", TINY, *args])
+        assert exit_.value.code == 2

@@ -1,0 +1,62 @@
+"""Exported checkpoints: small, described, and what inference loads."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import instantiate
+from safetensors import safe_open
+
+from engine import run
+from engine.build import load_config
+from modeling.predictor import Predictor
+from tests.engine.synthetic import composite
+from tests.engine.test_trainer import TINY, tiny
+from tools.export_checkpoint import main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Of a run with a teacher."""
+    folder = tmp_path_factory.mktemp("run")
+    teacher = instantiate(load_config(TINY).teacher).state_dict()
+    torch.save({f"backbone.{name}": value for name, value in teacher.items()}, folder / "vitmatte.pth")
+    config = tiny(folder, "train.max_iter=2", "model.distill=True", f"train.teacher_checkpoint={folder}/vitmatte.pth")
+    assert run.train(config, "tiny", resume=False)
+    return folder / "model_final.pth"
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("fp32", 0.0), ("fp16", 5e-3)])
+def test_the_exported_network_predicts_the_same(tmp_path, checkpoint, dtype, bound):
+    exported = tmp_path / "tiny.safetensors"
+    assert main([str(checkpoint), str(exported), "--dtype", dtype]) == 0
+    assert exported.stat().st_size < checkpoint.stat().st_size / 3
+
+    image, trimap, _ = (part.numpy() for part in composite(0, 64))
+    image = np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8)
+    wanted, found = (
+        Predictor(instantiate(load_config(TINY).model), path, device="cpu").predict(image, trimap[0])
+        for path in (checkpoint, exported)
+    )
+    assert np.abs(wanted - found).max() <= bound
+    model = instantiate(load_config(TINY).model)
+    assert Predictor(model, exported, device="cpu").model.backbone.pos_embed.dtype == torch.float32
+
+
+def test_it_describes_itself(tmp_path, checkpoint):
+    assert main([str(checkpoint), str(tmp_path / "tiny.safetensors"), "--dtype", "fp16"]) == 0
+    with safe_open(tmp_path / "tiny.safetensors", "pt") as file:
+        known = file.metadata()
+        names = set(file.keys())
+    assert known["config"] == "tiny" and known["step"] == "2" and known["dtype"] == "fp16"
+    assert json.loads(known["data"])["_target_"] == "tests.engine.synthetic.build_loader"
+    assert not any(name.startswith("teacher_backbone.") for name in names)
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path, checkpoint, caplog):
+    (tmp_path / "broken.pth").write_bytes(b"nothing")
+    assert main([str(tmp_path / "broken.pth"), str(tmp_path / "a.safetensors")]) == 2
+    assert main([str(checkpoint), str(tmp_path / "a.pth")]) == 2
+    assert [name in caplog.text for name in ("broken.pth", "a.pth")] == [True, True]
+    assert not list(tmp_path.glob("a.*"))
