@@ -89,6 +89,32 @@ def write_colours(
     write_atomic(path, data)
 
 
+def extend_colours(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Replace colours where alpha is 0 by a smooth continuation of the others.
+
+    Nothing of the old background stays hidden in a cut-out, and no halo appears where it is resampled.
+
+    Args:
+        colours: (H, W, 3) float32.
+        alpha: (H, W) float32.
+    """
+    weights = (alpha > 0).astype(np.float32)
+    if not weights.any() or weights.all():
+        return colours
+    levels = [(colours * weights[..., None], weights)]
+    while max(levels[-1][1].shape) > 1:
+        size = tuple((side + 1) // 2 for side in levels[-1][1].shape[::-1])
+        levels.append(tuple(cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in levels[-1]))
+    filled = None
+    for sums, shares in reversed(levels):
+        known = sums / np.maximum(shares, 1e-6)[..., None]
+        if filled is not None:
+            wider = cv2.resize(filled, shares.shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(known.shape)
+            known = np.where(shares[..., None] > 0, known, wider)
+        filled = known
+    return np.where(alpha[..., None] > 0, colours, filled)
+
+
 def quantise(values: np.ndarray, bits: int) -> np.ndarray:
     """float in [0, 1] -> uint8 or uint16, rounded."""
     return np.rint(np.clip(values, 0, 1) * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)

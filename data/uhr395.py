@@ -127,7 +127,7 @@ def prepare(item: Item, settings: Settings) -> bool:
 
 
 def tiles(alpha: np.ndarray, side_px: int) -> Iterator[tuple[str, slice, slice]]:
-    """Tiles of a picture that hold soft alpha, by the place of their corner; the last ones are flush with the border."""
+    """Tiles that hold soft alpha, by the place of their corner; the last ones are flush with the border."""
     height, width = alpha.shape
     for top in _starts(height, side_px):
         for left in _starts(width, side_px):

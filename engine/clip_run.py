@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from data.clips import VIDEO_KINDS, Clip, Frame, open_clip, pair_frames, write_video
-from data.colours import quantise, write_colours
+from data.colours import extend_colours, quantise, write_colours
 from data.files import FileError, read_alpha, snap_trimap, write_alpha
 from data.masks import trimap_from_mask
 from data.preview import over
@@ -116,6 +116,8 @@ def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame) -> Non
     colours = outputs.foreground(image, alpha)
     if job.kind == "composite":
         colours = over(colours, alpha, outputs.background.picture("", *alpha.shape))
+    else:
+        colours = extend_colours(colours, alpha)
     layers = (colours, alpha) if job.kind == "rgba" else (colours,)
     write_colours(path, *layers, depth=outputs.colour_depth, premultiplied=outputs.premultiplied)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from data.backgrounds import Background
-from data.colours import Depth, check_depth, read_metadata, write_colours
+from data.colours import Depth, check_depth, extend_colours, read_metadata, write_colours
 from data.files import FileError, is_complete, read_colours, write_alpha
 from data.preview import over, preview
 from modeling.foreground import estimate_foreground
@@ -97,7 +97,8 @@ class Outputs:
             raise FileError(f"{photograph}: is {colours.shape[:2]}, but its alpha is {alpha.shape}; resize one of them")
         foreground = self.foreground(colours, alpha)
         metadata = read_metadata(photograph)
-        colour_layers = {"rgba": (foreground, alpha), "foreground": (foreground, None)}
+        extended = extend_colours(foreground, alpha)
+        colour_layers = {"rgba": (extended, alpha), "foreground": (extended, None)}
         if self.background is not None:
             colour_layers["composite"] = over(foreground, alpha, self.background.picture(name, *alpha.shape)), None
         for kind, layers in colour_layers.items():

@@ -60,6 +60,17 @@ def test_linear_light_makes_the_round_trip(tmp_path, depth, bits):
     assert depth == "half" or np.array_equal(back[..., 3], alpha)
 
 
+@pytest.mark.parametrize("shape", [(1, 9), (40, 60), (33, 17)])
+def test_nothing_of_the_background_stays_under_alpha_zero(shape):
+    alpha = np.zeros(shape, np.float32)
+    alpha[0, 2:5] = 0.5
+    colours = RNG.random((*shape, 3), dtype=np.float32) * 0.1
+    colours[alpha > 0] = 0.8
+    extended = extend_colours(colours, alpha)
+    assert np.array_equal(extended[alpha > 0], colours[alpha > 0])
+    assert np.allclose(extended, 0.8, atol=1e-4)
+
+
 def test_the_curve_is_srgbs():
     assert np.allclose(srgb_to_linear(np.array([0, 0.04045, 0.5, 1])), [0, 0.0031308, 0.21404114, 1], atol=1e-6)
 
