@@ -8,6 +8,7 @@ from PIL import Image, ImageCms
 
 from data.colours import (
     Metadata,
+    extend_colours,
     linear_to_srgb,
     quantise,
     read_exr,
