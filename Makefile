@@ -51,7 +51,7 @@ $(READY_DEV): requirements.txt requirements-dev.txt tools/install_detectron2.py 
 	@touch $(READY_DEV)
 
 test: lint
-	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(READY_DEV)
 	$(VENV_PYTHON) -m ruff check .

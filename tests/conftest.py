@@ -1,4 +1,4 @@
-"""What every test gets: fixed seeds, all cores, CUDA tests only where there is a CUDA device."""
+"""What every test gets: fixed seeds, its share of the cores, CUDA tests only where there is a CUDA device."""
 
 import os
 import random
@@ -18,7 +18,10 @@ hypothesis.settings.load_profile("repeatable")
 
 def pytest_configure(config: pytest.Config) -> None:
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(os.cpu_count() or 1)
+        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+        threads = max((os.cpu_count() or 1) // workers, 1)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for the commands that tests start
+        torch.set_num_threads(threads)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from modeling.backbone.attention import policy_softmax
-from modeling.backbone.vit import Block, ViT
+from modeling.backbone.block import Block
+from modeling.backbone.vit import ViT
 from modeling.budget import Limits
 from tests.golden_files import load_golden
 from tests.reference.weights import fill_

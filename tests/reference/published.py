@@ -9,8 +9,9 @@ from torch import Tensor
 
 from modeling import ViTMatte
 from modeling.backbone.attention import merge_windows, partition_windows, relative_table
+from modeling.backbone.block import Attention, Block
 from modeling.backbone.routing import decide
-from modeling.backbone.vit import Attention, Block, ViT
+from modeling.backbone.vit import ViT
 from modeling.decoder.detail_capture import DetailCapture
 
 TILE_PX, OVERLAP_PX = 512, 64

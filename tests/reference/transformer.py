@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from modeling.backbone.vit import Block, ViT
+from modeling.backbone.block import Block
+from modeling.backbone.vit import ViT
 
 
 def resized_table(table: Tensor, side: int) -> Tensor:
