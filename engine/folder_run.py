@@ -1,8 +1,6 @@
 """A run over many pairs of files: what is to be done, resuming, overlap of files and network, errors file by file."""
 
 import logging
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ from data.files import UNKNOWN, FileError, image_size, read_image, read_trimap
 from data.folders import Pair
 from data.masks import read_mask, trimap_from_mask
 from engine.outputs import Outputs
+from modeling.memory import peak
 from modeling.predictor import Matte
 
 logger = logging.getLogger(__name__)
@@ -146,20 +145,15 @@ def run(
 
 def peak_memory(device: torch.device) -> str:
     """The most memory that this process has used so far, in words: the allocator's on CUDA, else resident."""
-    if device.type == "cuda":
-        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB on {device}"
-    unit = 1 if sys.platform == "darwin" else 1024
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.2f} GiB resident"
+    where = f"on {device}" if device.type == "cuda" else "resident"
+    return f"{peak(device) / 2**30:.2f} GiB {where}"
 
 
-def _load(job: Job, outputs: Outputs, overwrite: bool) -> tuple[np.ndarray, np.ndarray] | None:
-    """Image and trimap, or None where the output is there already."""
-    pair = job.pair
+def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Image and trimap, as a predictor takes them; raises FileError where they cannot be used."""
     source = pair.trimap or pair.mask
     if pair.problem or source is None:
         raise FileError(pair.problem or "no trimap")
-    if not overwrite and outputs.started(job.output) and outputs.complete(job.output, image_size(pair.image)):
-        return None
     image = read_image(pair.image)
     trimap = read_trimap(source) if pair.trimap else trimap_from_mask(read_mask(source))
     if image.shape[:2] != trimap.shape:
@@ -173,6 +167,14 @@ def _load(job: Job, outputs: Outputs, overwrite: bool) -> tuple[np.ndarray, np.n
     elif unknown == trimap.size:
         logger.warning("%s: trimap marks every pixel as unknown; mark some foreground for a better alpha", source)
     return image, trimap
+
+
+def _load(job: Job, outputs: Outputs, overwrite: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Image and trimap, or None where the outputs are there already."""
+    started = not overwrite and not job.pair.problem and outputs.started(job.output)
+    if started and outputs.complete(job.output, image_size(job.pair.image)):
+        return None
+    return read_pair(job.pair)
 
 
 @dataclass(frozen=True)

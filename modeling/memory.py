@@ -7,16 +7,14 @@ from pathlib import Path
 import torch
 
 _CGROUP = Path("/sys/fs/cgroup")
+_STATUS = Path("/proc/self/status")  # Linux only
 
 
 def in_use(device: torch.device) -> int:
     """Bytes that this process holds now: of the allocator on CUDA, else resident."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return peak_resident()
-    return int(status.read_text().split("VmRSS:")[1].split()[0]) * 1024
+    return _status("VmRSS") if _STATUS.exists() else _peak_resident()
 
 
 def free(device: torch.device) -> int:
@@ -40,7 +38,18 @@ def _left_in_cgroup() -> float:
         return float("inf")
 
 
-def peak_resident() -> int:
-    """Most bytes that this process has had resident."""
+def peak(device: torch.device) -> int:
+    """Most bytes that this process has had so far: of the allocator on CUDA, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return _status("VmHWM") if _STATUS.exists() else _peak_resident()
+
+
+def _status(name: str) -> int:
+    return int(_STATUS.read_text().split(f"{name}:")[1].split()[0]) * 1024
+
+
+def _peak_resident() -> int:
+    """What every Unix knows; on Linux it would include the process that started this one."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -14,11 +14,14 @@ from modeling.checkpoint import load_weights
 from modeling.decoder.folding import fold_batch_norms_
 from modeling.diffmatte import DiffMatte
 from modeling.memory import free, in_use
+from modeling.output import MattingOutput
+from modeling.tta import predict_views
 
 logger = logging.getLogger(__name__)
 
 DType = Literal["auto", "fp32", "bf16", "fp16"]
 OUT_OF_MEMORY_RETRIES = 3
+_TTA_BYTES = 16  # per pixel: the sum over views, a view's image and trimap, its alpha turned back
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -29,6 +32,7 @@ class Matte:
     Attributes:
         alpha: (H, W) float32 in [0, 1], exactly 0 and 1 in the known regions of the trimap.
         keep: per routed block the (h, w) bool map of the 16 px tokens that global attention saw; empty without routing.
+            With test-time augmentation, those of the first view, which is neither turned nor mirrored.
     """
 
     alpha: np.ndarray
@@ -49,6 +53,8 @@ class Predictor:
         max_tokens: most tokens that a routed block sends to global attention (None: no cap).
         max_memory: what the process may use, "4GB" for example: resident memory on a CPU, the allocator's on CUDA;
             "auto" is all that is free. Chunks and tiles shrink until it suffices, then the token cap. None: no bound.
+        tta: test-time augmentation: the mean over four rotations and their mirror images, each predicted on its own,
+            padding and known regions included. Eight times the time; little more memory.
     """
 
     def __init__(
@@ -60,12 +66,14 @@ class Predictor:
         dtype: DType = "auto",
         max_tokens: int | None = Limits.max_tokens,
         max_memory: str | None = None,
+        tta: bool = False,
     ) -> None:
         if max_tokens is not None and max_tokens < 0:
             raise ValueError(f"max_tokens must be at least 0, got {max_tokens}")
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.limits = Limits(max_tokens=max_tokens)
+        self.tta = tta
         self.max_memory = parse_memory(max_memory) if max_memory not in (None, "auto") else max_memory
         if checkpoint is not None:
             load_weights(model, checkpoint)
@@ -90,17 +98,20 @@ class Predictor:
         """As `predict`, with the routing decisions."""
         check_inputs(image, trimap)
         limits = self.choose_limits(*trimap.shape)
-        for attempt in range(OUT_OF_MEMORY_RETRIES + 1):
-            try:
-                return self._run(image, trimap, name, limits)
-            except torch.OutOfMemoryError as error:
-                if attempt == OUT_OF_MEMORY_RETRIES:
-                    raise MemoryError(
-                        f"out of memory even with {limits}: use a smaller image or --max-tokens"
-                    ) from error
-            limits = limits.halved()
-            logger.warning("out of memory; trying again with %s", limits)
-        raise AssertionError("the last attempt returns or raises")
+        keep_foreground = getattr(self.model, "published_foreground", False)
+        keep: list[list[Tensor]] = []
+
+        def predict(image: Tensor, trimap: Tensor) -> Tensor:
+            nonlocal limits  # what was too much for one view is not tried again on the next
+            output, limits = self._retried(image, trimap, name, limits)
+            keep.append(output.keep)
+            return enforce_known(output.alpha, trimap, foreground=not keep_foreground)
+
+        image_tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
+        trimap_tensor = torch.from_numpy(np.ascontiguousarray(trimap)).to(self.device)[None, None]  # (1, 1, H, W)
+        inputs = image_tensor, trimap_tensor
+        alpha = predict_views(predict, *inputs) if self.tta else predict(*inputs)
+        return Matte(alpha[0, 0].cpu().numpy(), [kept[0].cpu().numpy() for kept in keep[0]])
 
     def choose_limits(self, height: int, width: int) -> Limits:
         """Bounds for an image of height x width pixels, from the memory budget.
@@ -110,28 +121,41 @@ class Predictor:
         """
         if self.max_memory is None:
             return self.limits
+
+        def cost(limits: Limits) -> int:
+            if not self.tta:
+                return self.model.memory_cost(height, width, limits)
+            turned = max(self.model.memory_cost(*size, limits) for size in ((height, width), (width, height)))
+            return turned + _TTA_BYTES * height * width
+
         held = in_use(self.device)
         available = free(self.device) if self.max_memory == "auto" else self.max_memory - held
-        limits = fit(self.limits, lambda limits: self.model.memory_cost(height, width, limits), available)
-        expected = (held + self.model.memory_cost(height, width, limits)) / 1e9
+        limits = fit(self.limits, cost, available)
+        expected = (held + cost(limits)) / 1e9
         logger.info("%d x %d pixels: %s; expecting a peak of %.2f GB", width, height, limits, expected)
         if limits.max_tokens != self.limits.max_tokens:
             logger.warning("the memory budget lowers the token cap to %d, which changes the result", limits.max_tokens)
         return limits
 
-    def _run(self, image: np.ndarray, trimap: np.ndarray, name: str, limits: Limits) -> Matte:
-        image_tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
-        trimap_tensor = torch.from_numpy(np.ascontiguousarray(trimap)).to(self.device)[None, None]  # (1, 1, H, W)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            named = {"name": name} if isinstance(self.model, DiffMatte) else {}
-            output = self.model.matte(image_tensor, trimap_tensor, limits, **named)
-        keep_foreground = getattr(self.model, "published_foreground", False)
-        alpha = enforce_known(output.alpha[0, 0], trimap_tensor[0, 0], foreground=not keep_foreground)
-        return Matte(alpha.cpu().numpy(), [keep[0].cpu().numpy() for keep in output.keep])
+    def _retried(self, image: Tensor, trimap: Tensor, name: str, limits: Limits) -> tuple[MattingOutput, Limits]:
+        """One view, in ever smaller pieces where memory runs out; with the limits that sufficed."""
+        named = {"name": name} if isinstance(self.model, DiffMatte) else {}
+        for attempt in range(OUT_OF_MEMORY_RETRIES + 1):
+            try:
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                    return self.model.matte(image, trimap, limits, **named), limits
+            except torch.OutOfMemoryError as error:
+                if attempt == OUT_OF_MEMORY_RETRIES:
+                    raise MemoryError(
+                        f"out of memory even with {limits}: use a smaller image or --max-tokens"
+                    ) from error
+            limits = limits.halved()
+            logger.warning("out of memory; trying again with %s", limits)
+        raise AssertionError("the last attempt returns or raises")
 
 
 def enforce_known(alpha: Tensor, trimap: Tensor, foreground: bool = True) -> Tensor:
-    """Set alpha (H, W) to exactly 0 and, unless `foreground` is False, 1 where the uint8 trimap says so, in place."""
+    """Set alpha (..., H, W) to exactly 0 and, unless `foreground` is False, 1 where the trimap says so, in place."""
     alpha.masked_fill_(trimap == 0, 0)
     return alpha.masked_fill_(trimap == 255, 1) if foreground else alpha
 

@@ -12,7 +12,7 @@ import torch
 
 import evaluation
 import inference
-from data.files import read_alpha
+from data.files import read_alpha, read_image
 from engine.build import build_model
 from tests.reference.weights import fill_
 
@@ -169,6 +169,39 @@ def test_tiny_images(tmp_path, checkpoint, size):
     cv2.imwrite(str(tmp_path / "data" / "trimap" / "0.png"), np.full(size, 128, np.uint8))
     assert inference.main(folder_command(checkpoint, tmp_path / "data")) == 0
     assert read_alpha(tmp_path / "out" / "0.png").shape == size
+
+
+@pytest.fixture(scope="module", params=["AEMatter", "CheapMatting"])
+def one_hot_model(request, tmp_path_factory):
+    """Arguments of a network of the one-hot family; 200 MB of weights are not left behind."""
+    config, path = REPOSITORY / "configs" / f"{request.param}.py", tmp_path_factory.mktemp("one_hot") / "X.ckpt"
+    torch.save({"model": fill_(build_model(config).state_dict())}, path)
+    yield ["--config", str(config), "--checkpoint", str(path), "--device", "cpu"]
+    path.unlink()
+
+
+def test_tiny_images_of_one_hot_networks(tmp_path, one_hot_model):
+    sizes = [(1, 1), (1, 40), (33, 2), (15, 17)]
+    write_dataset(tmp_path / "data", LAYOUTS["photos"], sizes, ".png")
+    for index, size in enumerate(sizes):
+        cv2.imwrite(str(tmp_path / "data" / "trimap" / f"{index}.png"), np.full(size, 128, np.uint8))
+    arguments = ["--data", str(tmp_path / "data"), "--output-dir", str(tmp_path / "out")]
+    assert inference.main([*one_hot_model, *arguments]) == 0
+    assert [read_alpha(tmp_path / "out" / f"{index}.png").shape for index in range(len(sizes))] == sizes
+
+
+def test_tta_averages_eight_views(dataset, checkpoint):
+    assert inference.main(folder_command(checkpoint, dataset, "--tta", "--bit-depth", "16")) == 0
+    predictor = inference.Predictor(build_model(CONFIG, TINY), checkpoint, device="cpu")
+    image, trimap = read_image(dataset / "image" / "0.jpg"), read_alpha(dataset / "trimap" / "0.png")
+    mean = 0
+    for turns in range(4):
+        turned = np.rot90(image, turns), np.rot90(trimap, turns)
+        mirrored = predictor.predict(*map(np.fliplr, turned))
+        mean = mean + np.rot90(predictor.predict(*turned), -turns) + np.rot90(np.fliplr(mirrored), -turns)
+    written = read_alpha(dataset.parent / "out" / "0.png")
+    assert np.abs(written / 65535 - mean / 8).max() < 2e-5
+    assert np.abs(written / 65535 - predictor.predict(image, trimap)).max() > 1e-3
 
 
 @pytest.mark.parametrize(("value", "warning"), [(0, "has no unknown pixels"), (128, "marks every pixel as unknown")])

@@ -1,17 +1,26 @@
-"""Print parameters and multiply-accumulates of a network at an image size, part by part."""
+"""Print parameters and multiply-accumulates of a network at an image size, part by part.
+
+  python tools/count_flops.py configs/AEMatter.py
+  python tools/count_flops.py configs/MEMatte_S_topk0.25_win_global_long.py --keep-share 0.25
+
+What a routed network costs depends on how many tokens its routers keep in global attention: that share is an argument.
+"""
 
 import argparse
 import logging
+import math
 import sys
 from pathlib import Path
 
 import torch
 from detectron2.config import LazyConfig, instantiate
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from modeling.backbone.routing import Router
 
 logger = logging.getLogger("count_flops")
 
@@ -19,6 +28,25 @@ logger = logging.getLogger("count_flops")
 def count_parameters(module: nn.Module) -> int:
     """Parameters of a module, frozen ones included."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def is_routed(model: nn.Module) -> bool:
+    """Whether what is computed depends on the data."""
+    return any(isinstance(module, Router) for module in model.modules())
+
+
+def keep_share_(model: nn.Module, share: float) -> None:
+    """Have each router keep the first `share` of the tokens, rounded up, whatever it computes; in place."""
+
+    def decide(_: nn.Module, __: tuple, logp: Tensor) -> Tensor:
+        """(B, h, w, 2), class 0 is "keep"."""
+        tokens = logp.shape[1] * logp.shape[2]
+        kept = (torch.arange(tokens, device=logp.device) < math.ceil(share * tokens)).view(1, *logp.shape[1:3])
+        return torch.stack([kept, ~kept], dim=-1).expand_as(logp).log().to(logp.dtype)
+
+    for module in model.modules():
+        if isinstance(module, Router):
+            module.register_forward_hook(decide)
 
 
 def count_macs(model: nn.Module, height: int, width: int, device: str = "meta") -> dict[str, int]:
@@ -54,23 +82,35 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 1024), metavar=("HEIGHT", "WIDTH"), help="pixels")
     parser.add_argument(
         "--device",
-        default="meta",
         choices=("meta", "cpu", "cuda"),
-        help="meta (default) computes nothing; routed networks need cpu",
+        help="meta computes nothing (default); routed networks need cpu (their default) or cuda",
+    )
+    parser.add_argument(
+        "--keep-share",
+        type=float,
+        default=0.25,
+        metavar="SHARE",
+        help="share of the tokens that each router keeps in global attention (default: %(default)s)",
     )
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     if min(args.size) < 1:
         parser.error(f"--size must be at least 1 x 1, got {args.size[0]} x {args.size[1]}")
+    if not 0 <= args.keep_share <= 1:
+        parser.error(f"--keep-share must be from 0 to 1, got {args.keep_share}")
     if not args.config.is_file():
         parser.error(f"{args.config}: no such config file")
     model = instantiate(LazyConfig.load(str(args.config)).model)
+    routed = is_routed(model)
+    keep_share_(model, args.keep_share)
+    device = args.device or ("cpu" if routed else "meta")
     try:
-        macs = count_macs(model, *args.size, args.device)
+        macs = count_macs(model, *args.size, device)
     except (NotImplementedError, RuntimeError) as error:
-        logger.error("%s: cannot be counted on device %s (%s); try --device cpu", args.config, args.device, error)
+        logger.error("%s: cannot be counted on device %s (%s); try --device cpu", args.config, device, error)
         return 1
-    print(f"{args.config.stem} at {args.size[0]}x{args.size[1]}")
+    kept = f", routers keep {args.keep_share:.1%} of the tokens" if routed else ""
+    print(f"{args.config.stem} at {args.size[0]}x{args.size[1]}{kept}")
     for name, count in macs.items():
         parameters = count_parameters(model if name == "total" else getattr(model, name))
         print(f"{name:<20} {parameters:>12,} parameters {count / 1e9:>9.3f} GMAC")

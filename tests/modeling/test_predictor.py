@@ -1,13 +1,16 @@
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from modeling import MattingOutput, Predictor
+from modeling import AEMatter, CheapMatting, MattingOutput, Predictor
 from modeling.budget import Limits
 from modeling.predictor import choose_device, choose_dtype
 from tests.modeling.small import small_mematte, small_vitmatte
+from tests.modeling.test_diffmatte import small as small_diffmatte
+from tests.reference.golden import onehot_family as goldens
 
 
 def pair(height: int, width: int, levels: tuple[int, ...] = (0, 128, 255)) -> tuple[np.ndarray, np.ndarray]:
@@ -151,3 +154,95 @@ def test_a_budget_below_what_is_held_is_refused() -> None:
         predictor.predict(*pair(64, 64))
     with pytest.raises(ValueError, match="'much' is not an amount of memory"):
         Predictor(small_mematte(), device="cpu", max_memory="much")
+
+
+ONE_HOT = {"aematter": goldens.golden_aematter, "cheapmatting": goldens.golden_cheapmatting}
+
+
+@pytest.fixture(scope="module", params=ONE_HOT)
+def one_hot_network(request: pytest.FixtureRequest) -> tuple[AEMatter | CheapMatting, Predictor]:
+    """A network of the one-hot family as it is, and a predictor with another of the same weights."""
+    build = ONE_HOT[request.param]
+    return build(), Predictor(build(), device="cpu")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 2), (15, 17), (31, 97)])
+def test_one_hot_networks_take_all_sizes(
+    one_hot_network: tuple[AEMatter | CheapMatting, Predictor], size: tuple[int, int]
+) -> None:
+    model, predictor = one_hot_network
+    image, trimap = pair(*size)
+    trimap[0, 0] = 128
+    alpha = predictor.predict(image, trimap)
+    assert alpha.shape == size
+    with torch.no_grad():
+        inputs = torch.from_numpy(image).permute(2, 0, 1)[None] / 255, torch.from_numpy(trimap)[None, None] / 255
+        whole = model(*inputs).alpha[0, 0].numpy()
+    expected = np.where(trimap == 128, whole, trimap / 255)
+    np.testing.assert_allclose(alpha, expected, atol=5e-5)
+
+
+def mean_of_views(predict: Callable[[np.ndarray, np.ndarray], np.ndarray], *inputs: np.ndarray) -> np.ndarray:
+    """Written out: turn, mirror, predict, mirror back, turn back, average."""
+    alphas = []
+    for turns in range(4):
+        for mirror in (lambda array: array, np.fliplr):
+            alpha = predict(*(mirror(np.rot90(array, turns)) for array in inputs))
+            alphas.append(np.rot90(mirror(alpha), -turns))
+    return np.mean(alphas, axis=0)
+
+
+@pytest.mark.parametrize("build", [small_mematte, small_vitmatte, small_diffmatte, goldens.golden_cheapmatting])
+def test_tta_is_the_mean_of_eight_predictions(build) -> None:
+    inputs = pair(50, 71)
+    plain, augmented = Predictor(build(), device="cpu"), Predictor(build(), device="cpu", tta=True)
+    alpha = augmented.predict(*inputs)
+    assert alpha.dtype == np.float32 and alpha.shape == (50, 71)
+    np.testing.assert_allclose(alpha, mean_of_views(plain.predict, *inputs), atol=1e-5)
+    assert np.abs(alpha - plain.predict(*inputs)).max() > 1e-3
+    assert (alpha[inputs[1] == 0] == 0).all() and (alpha[inputs[1] == 255] == 1).all()
+
+
+def test_tta_keeps_the_routing_of_the_first_view() -> None:
+    inputs = pair(90, 100)
+    expected = Predictor(small_mematte(), device="cpu", max_tokens=9).run(*inputs).keep
+    found = Predictor(small_mematte(), device="cpu", max_tokens=9, tta=True).run(*inputs).keep
+    assert [keep.shape for keep in found] == [(6, 8)] * 2
+    assert all(np.array_equal(*maps) for maps in zip(found, expected, strict=True))
+
+
+def test_tta_reproduces_the_published_levels_but_for_their_two_cuts() -> None:
+    """The published mean cuts each of eight views and then the sum down to whole levels; ours is exact."""
+    case = goldens.load("aematter_a_128x160")
+    alpha = Predictor(goldens.golden_aematter(), device="cpu", tta=True).predict(case["image"], case["trimap"])
+    lost = 255 * alpha - case["alpha_tta_u8"]
+    assert lost.min() > -0.01
+    assert lost.max() < 2
+    known = case["trimap"] != 128
+    assert not lost[known].any()
+
+
+def test_tta_shrinks_the_pieces_once_for_all_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(small_mematte(), device="cpu", tta=True)
+    inputs = pair(64, 48)
+    expected = predictor.predict(*inputs)
+    matte, tried = predictor.model.matte, []
+
+    def scarce(image: torch.Tensor, trimap: torch.Tensor, limits: Limits) -> MattingOutput:
+        tried.append(limits.chunk_tokens)
+        if limits.chunk_tokens > 1024:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return matte(image, trimap, limits)
+
+    monkeypatch.setattr(predictor.model, "matte", scarce)
+    np.testing.assert_allclose(predictor.predict(*inputs), expected, atol=1e-6)
+    assert tried == [4096, 2048] + [1024] * 8
+
+
+def test_tta_budget_holds_for_the_turned_image_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modeling.predictor.in_use", lambda _: 0)
+    model = small_vitmatte()
+    monkeypatch.setattr(model, "memory_cost", lambda height, width, limits: 10**6 * width)
+    assert Predictor(model, device="cpu", max_memory="1GB").choose_limits(3000, 100) == Limits()
+    with pytest.raises(ValueError, match=r"needs about 3\.00 GB where 1\.00 GB are left"):
+        Predictor(model, device="cpu", max_memory="1GB", tta=True).choose_limits(3000, 100)

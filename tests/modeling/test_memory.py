@@ -1,0 +1,31 @@
+"""What a process has and has had."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from modeling.memory import in_use, peak
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_peak_remembers_what_was_held():
+    before = in_use(CPU)
+    block = np.ones(50_000_000, np.uint8)
+    held = in_use(CPU)
+    assert held - before > 40_000_000
+    assert peak(CPU) >= held - 1_000_000
+    del block
+    assert peak(CPU) >= held - 1_000_000
+
+
+def test_peak_is_this_process_alone():
+    """Not that of the process that started it, as the figure of getrusage is on Linux."""
+    block = np.ones(1_000_000_000, np.uint8)
+    code = "import torch; from modeling.memory import *; d = torch.device('cpu'); print(peak(d) - in_use(d))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert int(done.stdout) < len(block) / 2
