@@ -44,9 +44,7 @@ def make_cells(stem_dim: int = 48) -> nn.ModuleList:
 
 def decoder_layer(in_chans: int, dim: int, hidden: int) -> nn.Sequential:
     """Merge by a pointwise convolution, then refine."""
-    return nn.Sequential(
-        nn.Conv2d(in_chans, dim, 1), Bottleneck(dim, hidden, GROUPS), Bottleneck(dim, hidden, GROUPS)
-    )
+    return nn.Sequential(nn.Conv2d(in_chans, dim, 1), Bottleneck(dim, hidden, GROUPS), Bottleneck(dim, hidden, GROUPS))
 
 
 class CheapMatting(nn.Module):

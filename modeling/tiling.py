@@ -9,6 +9,7 @@ from torch import Tensor
 
 CELL_PX = 16  # tile edges lie on multiples of this
 HALO_CELLS = 2  # context around a tile in cells: the decoder reaches 31 px and 2 feature cells
+_COST_CELLS = 1  # halo that a tile costs on average over the scales, each of which drops what it no longer needs
 _TILE_OVERHEAD = 32  # a tile costs as much as so many more cells, for its launches and copies
 _DENSE = 0.8  # a box is not split for less than this share of empty cells
 _SMALLEST_SIDE = 6  # cells; shorter sides are not cut, since the halo would outweigh what is saved
@@ -55,9 +56,9 @@ def cover(cells: np.ndarray, tile_px: int) -> list[Box]:
     return _best_cover(cells, Box(0, cells.shape[0], 0, cells.shape[1]), tile_px)[1]
 
 
-def decoded_cells(box: Box) -> int:
-    """Cells that decoding `box` works on, away from the image border."""
-    return (box.bottom - box.top + 2 * HALO_CELLS) * (box.right - box.left + 2 * HALO_CELLS)
+def decoded_cells(box: Box, halo: int = HALO_CELLS) -> int:
+    """Cells of `box` with its halo, away from the image border."""
+    return (box.bottom - box.top + 2 * halo) * (box.right - box.left + 2 * halo)
 
 
 def _best_cover(cells: np.ndarray, box: Box, tile_px: int) -> tuple[int, list[Box]]:
@@ -66,7 +67,7 @@ def _best_cover(cells: np.ndarray, box: Box, tile_px: int) -> tuple[int, list[Bo
     if box is None:
         return 0, []
     part = cells[box.top : box.bottom, box.left : box.right]
-    cost = decoded_cells(box) + _TILE_OVERHEAD
+    cost = decoded_cells(box, _COST_CELLS) + _TILE_OVERHEAD
     too_large = decoded_cells(box) * CELL_PX**2 > tile_px and part.size > 1
     dense = part.mean() >= _DENSE or max(part.shape) < 2 * _SMALLEST_SIDE
     if dense and not too_large:
@@ -93,7 +94,7 @@ def _halves(part: np.ndarray, box: Box, dense: bool) -> tuple[Box, Box]:
     row, row_cost = _cheapest_cut(part)
     col, col_cost = _cheapest_cut(part.T)
     by_row = row_cost <= col_cost
-    if dense or min(row_cost, col_cost) >= decoded_cells(box):
+    if dense or min(row_cost, col_cost) >= decoded_cells(box, _COST_CELLS):
         by_row, row, col = height >= width, height // 2, width // 2
     if by_row:
         return box._replace(bottom=box.top + row), box._replace(top=box.top + row)
@@ -116,7 +117,7 @@ def _prefix_costs(part: np.ndarray) -> np.ndarray:
     left = np.minimum.accumulate(np.where(marked, part.argmax(axis=1), width))
     right = np.maximum.accumulate(np.where(marked, width - part[:, ::-1].argmax(axis=1), 0))
     bottom = np.maximum.accumulate(np.where(marked, np.arange(1, len(part) + 1), 0))
-    return (bottom + 2 * HALO_CELLS) * (right - left + 2 * HALO_CELLS)
+    return (bottom + 2 * _COST_CELLS) * (right - left + 2 * _COST_CELLS)
 
 
 def grid(height: int, width: int, side: int) -> Iterator[Box]:

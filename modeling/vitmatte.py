@@ -79,11 +79,11 @@ class ViTMatte(nn.Module):
         for box in boxes:
             outer = box.grown(HALO_CELLS, height, width)
             features = encoding.features[..., outer.top : outer.bottom, outer.left : outer.right]
+            cut = (outer.top > 0, outer.bottom < height, outer.left > 0, outer.right < width)
+            tile = self.decoder(features, model_input(image, trimap, outer.pixels()), cut)
             top, bottom, left, right = box.pixels()
-            window = outer.pixels()
-            tile = self.decoder(features, model_input(image, trimap, window))
-            target = alpha[..., top:bottom, left:right]  # cut at the image border
-            rows, cols = top - window[0], left - window[2]
+            target = alpha[..., top:bottom, left:right]  # ends at the image border
+            rows, cols = (0 if cut[0] else top), (0 if cut[2] else left)  # at a border the tile begins there
             target.copy_(tile[..., rows : rows + target.shape[-2], cols : cols + target.shape[-1]])
         return alpha
 

@@ -293,9 +293,7 @@ class SwinEncoder(nn.Module):
         for i, depth in enumerate(depths):
             taken, rates = rates[:depth], rates[depth:]
             last = i == len(depths) - 1
-            self.layers.append(
-                SwinStage(embed_dim * 2**i, num_heads[i], depth, drop_path=taken, downsample=not last)
-            )
+            self.layers.append(SwinStage(embed_dim * 2**i, num_heads[i], depth, drop_path=taken, downsample=not last))
         for i in range(len(depths)):
             self.add_module(f"norm{i}", nn.LayerNorm(embed_dim * 2**i))
 

@@ -75,9 +75,7 @@ class ContextBlock(nn.Module):
         return self.dropout(self.linear2(self.dropout(F.relu(self.linear1(tokens)))))
 
 
-def context_stage(
-    blocks: list[ContextBlock], source: Tensor, guide: Tensor, chunk_tokens: int | None = None
-) -> Tensor:
+def context_stage(blocks: list[ContextBlock], source: Tensor, guide: Tensor, chunk_tokens: int | None = None) -> Tensor:
     """Pad to whole strips, run the blocks in float32, crop: (B, C, h, w) -> (B, C, h, w)."""
     height, width = source.shape[2:]
     down, right = -height % STRIP, -width % STRIP

@@ -8,6 +8,10 @@ from torch import Tensor, nn
 
 from modeling.precision import compute_dtype
 
+Edges = tuple[bool, bool, bool, bool]  # top, bottom, left, right
+NO_EDGE: Edges = (False, False, False, False)
+SPOILT = 2  # cells that doubling and a 3x3 convolution spoil at a cut edge, at each scale
+
 # Attribute names (`convstream`, `fusion_blks`, `matting_head`, ...) are those of published checkpoints.
 
 
@@ -21,6 +25,12 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+def _without(x: Tensor, edges: Edges, cells: int) -> Tensor:
+    """`x` (B, C, H, W) without so many cells at the edges that are marked."""
+    top, bottom, left, right = (cells if edge else 0 for edge in edges)
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
 
 
 def _doubled(x: Tensor) -> Tensor:
@@ -73,7 +83,8 @@ class DetailCapture(nn.Module):
     """Features at 1/16 and the padded 4-channel input to alpha.
 
     An output pixel depends on at most 31 input pixels and 2 feature cells beyond the multiple of 16 around it
-    (`modeling.tiling.HALO_PX` covers both), which is what makes tiles exact.
+    (`modeling.tiling.HALO_CELLS` covers both), which is what makes tiles exact. Most of that reach is the coarse
+    scales': what a cut edge spoils at each scale, two cells, is dropped there, so that finer scales do not compute it.
 
     Args:
         feature_chans: channels of the encoder.
@@ -113,9 +124,17 @@ class DetailCapture(nn.Module):
         channels = 2.5 * last.in_channels + last.out_channels + 2 * detail
         return int(4 * channels * pixels)
 
-    def forward(self, features: Tensor, inputs: Tensor) -> Tensor:
-        """(B, C, h, w) and (B, in_chans, 16h, 16w) -> alpha (B, 1, 16h, 16w)."""
+    def forward(self, features: Tensor, inputs: Tensor, cut: Edges = NO_EDGE) -> Tensor:
+        """Alpha (B, 1, H, W) from (B, C, h, w) and (B, in_chans, 16h, 16w).
+
+        `cut` says which edges (top, bottom, left, right) are cut through the image: these lose their halo of 2 cells,
+        or 32 pixels. Without any, H = 16h and W = 16w.
+        """
         inputs, fused = inputs.to(compute_dtype(inputs)), features.to(compute_dtype(features))
-        for block, detail in zip(self.fusion_blks, reversed(self.convstream(inputs)), strict=True):
-            fused = block(fused, detail)
-        return self.matting_head(fused).float().sigmoid()
+        details = self.convstream(inputs)
+        for scale in reversed(range(len(details))):
+            # At every scale the coarse map has, doubled, a halo of 2 * SPOILT cells; the detail has that of the input.
+            spare = (2 * SPOILT << len(details) - 1) >> scale
+            detail = _without(details[scale], cut, spare - 2 * SPOILT)
+            fused = _without(self.fusion_blks[len(details) - 1 - scale](fused, detail), cut, SPOILT)
+        return _without(self.matting_head(fused).float().sigmoid(), cut, SPOILT)
