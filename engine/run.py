@@ -61,7 +61,10 @@ def train(config: DictConfig, name: str, resume: bool) -> bool:
     optimizer = instantiate(config.optimizer)
     start_iter = 0
     description = {"config": name, "data": describe(config.dataloader.train), "metrics": {}}
-    trainer = MattingTrainer(model, instantiate(config.criterion), (), optimizer, device, precision, output_dir)
+    criterion = instantiate(config.criterion)
+    trainer = MattingTrainer(
+        model, criterion, (), optimizer, device, precision, output_dir, settings.max_grad_norm
+    )
     checkpointer = AtomicCheckpointer(model, str(output_dir), description, trainer=trainer)
     trainer.register_hooks(_hooks(config, trainer, checkpointer, pairs))
     if last is not None:

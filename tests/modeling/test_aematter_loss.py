@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.aematter_loss import AEMatterCriterion, band_loss, gaussian_bands, unknown_l1
+from modeling.criterion import AEMatterCriterion
+from modeling.losses import band_loss, gaussian_bands, unknown_l1
 from modeling.output import MattingOutput
 
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from modeling.budget import Limits
+from modeling.criterion import DiffMatteCriterion
 from modeling.diffmatte import DiffMatte
 from modeling.diffusion import Strategy, draw_times
-from modeling.diffusion_criterion import DiffMatteCriterion
 from modeling.diffusion_tiles import TiledEstimate, image_and_classes, trimap_classes, whole_window
 from modeling.output import MattingOutput
 from modeling.predictor import Predictor, enforce_known
