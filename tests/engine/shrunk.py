@@ -1,12 +1,17 @@
 """The configs of the repository with networks that train in seconds on one core, on synthetic composites."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig
 from omegaconf import DictConfig
 
 from engine.build import load_config
+from engine.checkpoint import POINTER
 from tests.engine.synthetic import build_loader
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -36,3 +41,21 @@ def shrunk(name: str, output_dir: Path, *overrides: str, side: int = 64, length:
         checkpoint_period=10_000,
     )  # fmt: skip
     return LazyConfig.apply_overrides(config, list(overrides))
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """What a run has logged."""
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def leave_checkpoint(source: Path, folder: Path, name: str) -> None:
+    """Make `folder` look as if a run had been killed right after writing the checkpoint `name` of `source`."""
+    folder.mkdir()
+    shutil.copy(source / name, folder)
+    (folder / POINTER).write_text(name)
+
+
+def final(folder: Path) -> dict[str, Any]:
+    """The last checkpoint of a run, without what it says about the run itself."""
+    content = torch.load(folder / "model_final.pth", weights_only=True)
+    return {key: content[key] for key in ("model", "trainer", "random", "iteration")}

@@ -1,6 +1,5 @@
 """DiffMatte and MEDiffMatte under the common trainer: schedules, stages, exact resume, learning, distillation."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,14 +9,14 @@ from detectron2.config import instantiate
 
 from engine import run
 from engine.build import load_config
-from engine.checkpoint import POINTER
 from engine.optim import layer_factor, parameter_groups
 from engine.validation import validate
 from modeling.checkpoint import load_weights
 from modeling.diffmatte import DiffMatte
 from modeling.predictor import Predictor
-from tests.engine.shrunk import CONFIGS, shrunk
+from tests.engine.shrunk import CONFIGS, final, leave_checkpoint, lines, shrunk
 from tests.engine.synthetic import composite
+from tests.test_train import assert_same
 
 # iterations, checkpoint period, start of stage 2, milestones, values, base rate, side of crops
 PUBLISHED = {
@@ -43,10 +42,6 @@ def stages(monkeypatch):
 
     monkeypatch.setattr(DiffMatte, "denoise", recording)
     return seen
-
-
-def lines(folder):
-    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("variant", PUBLISHED)
@@ -91,34 +86,14 @@ def test_a_step_of_each_stage_where_the_config_says(tmp_path, stages, name):
     assert not unused  # which several processes would wait for
 
 
-def assert_same(left, right):
-    if isinstance(left, dict):
-        assert left.keys() == right.keys()
-        for key in left:
-            assert_same(left[key], right[key])
-    elif isinstance(left, torch.Tensor):
-        assert torch.equal(left, right)
-    elif isinstance(left, list):
-        assert len(left) == len(right)
-        for a, b in zip(left, right, strict=True):
-            assert_same(a, b)
-    else:
-        assert left == right
-
-
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, stages):
     settings = (*TEN_STEPS, "train.checkpoint_period=4", "model.self_align_stage2_step=6")
-    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    assert run.train(shrunk("DiffMatte_ViTS", whole, *settings), "x", resume=False)
-    resumed.mkdir()
-    (resumed / "model_0000003.pth").write_bytes((whole / "model_0000003.pth").read_bytes())
-    (resumed / POINTER).write_text("model_0000003.pth")
+    assert run.train(shrunk("DiffMatte_ViTS", tmp_path / "whole", *settings), "x", resume=False)
+    leave_checkpoint(tmp_path / "whole", tmp_path / "resumed", "model_0000003.pth")
     stages.stages.clear()
-    assert run.train(shrunk("DiffMatte_ViTS", resumed, *settings), "x", resume=True)
+    assert run.train(shrunk("DiffMatte_ViTS", tmp_path / "resumed", *settings), "x", resume=True)
     assert stages.stages == ["plain"] * 2 + ["self_align_2"] * 4
-    wanted, found = (torch.load(folder / "model_final.pth", weights_only=True) for folder in (whole, resumed))
-    for key in ("model", "trainer", "random", "iteration"):
-        assert_same(wanted[key], found[key])
+    assert_same(final(tmp_path / "whole"), final(tmp_path / "resumed"))
 
 
 def pixels(index=0, side=64):
@@ -146,7 +121,8 @@ def test_mediffmatte_learns_from_diffmatte_and_infers_within_its_bounds(tmp_path
     config = shrunk("MEDiffMatte_S", tmp_path / "routed", *TEN_STEPS, start, "optimizer.params.lr=1e-3")
     assert run.train(config, "x", resume=False)
     last = lines(tmp_path / "routed")[-1]
-    assert last["distill_loss"] > 0 and last["keep/target"] == 0.25 and {"mse_ratio_loss", "keep/router_1"} <= last.keys()
+    assert last["distill_loss"] > 0 and last["keep/target"] == 0.25
+    assert {"mse_ratio_loss", "keep/router_1"} <= last.keys()
     teacher = torch.load(tmp_path / "dense" / "model_final.pth", weights_only=True)["model"]
     saved = torch.load(tmp_path / "routed" / "model_final.pth", weights_only=True)["model"]
     taught = {name for name in saved if name.startswith("teacher_")}
@@ -160,7 +136,7 @@ def test_mediffmatte_learns_from_diffmatte_and_infers_within_its_bounds(tmp_path
         result = Predictor(model, device="cpu", **bounds).run(image, trimap, "a")
         assert len(result.keep) == 2 and all(keep.sum() <= 3 for keep in result.keep)
         assert np.isfinite(result.alpha).all() and (result.alpha[trimap == 255] == 1).all()
-    with pytest.raises(ValueError, match="budget|memory"):
+    with pytest.raises(ValueError, match="memory"):
         Predictor(model, device="cpu", max_memory="1MB").run(image, trimap, "a")
 
 
