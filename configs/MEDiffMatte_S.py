@@ -16,5 +16,12 @@ teacher.table_side = 64
 dataloader.train.dataset.settings.crop.size_px = 1024
 optimizer.params.lr = 5e-5
 train, lr_multiplier = training(
-    model, "MEDiffMatte_S", batch=4 * 8, epochs=30, stage2_epoch=0, decay_epochs=(6, 26), values=(1, 0.1, 0.05)
+    model,
+    "MEDiffMatte_S",
+    batch=4 * 8,
+    epochs=30,
+    stage2_epoch=0,
+    decay_epochs=(6, 26),
+    values=(1, 0.1, 0.05),
+    checkpoint_epochs=2,
 )

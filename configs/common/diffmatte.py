@@ -70,9 +70,10 @@ def training(
     stage2_epoch: int,
     decay_epochs: tuple[int, ...],
     values: tuple[float, ...] = (1, 0.1, 0.05, 0.01),
+    checkpoint_epochs: int = 10,
 ):
     """Settings of a run and its multiplier, as `schedule`; tells `model` where its stage 2 starts."""
-    train, lr_multiplier = schedule(name, IMAGES, batch, epochs, decay_epochs, checkpoint_epochs=10, values=values)
+    train, lr_multiplier = schedule(name, IMAGES, batch, epochs, decay_epochs, checkpoint_epochs, values)
     train.update(precision="fp32", seed=8282)
     model.self_align_stage2_step = iterations(IMAGES, batch, stage2_epoch)
     return train, lr_multiplier
