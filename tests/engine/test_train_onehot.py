@@ -108,16 +108,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path):
 
 
 def test_cheapmatting_learns_a_crop_by_heart(tmp_path):
-    config = shrunk("CheapMatting", tmp_path, "train.max_iter=25", "optimizer.params.lr=3e-3", "train.seed=2",
+    config = shrunk("CheapMatting", tmp_path, "train.max_iter=50", "optimizer.params.lr=3e-3", "train.seed=2",
                     "train.max_grad_norm=null", "train.total_batch_size=1", side=96, length=1)  # fmt: skip
     assert run.train(config, "x", resume=False)
-    found = [line["total_loss"] for line in lines(tmp_path)]
-    assert np.mean(found[-5:]) < 0.6 * np.mean(found[:5])
+    losses = [line["total_loss"] for line in lines(tmp_path)]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
     model = instantiate(config.model)
     load_weights(model, tmp_path / "model_final.pth")
     image, trimap, alpha = (part.numpy() for part in composite(0, 96))
     pixels = np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8)
-    assert np.isfinite(Predictor(model, device="cpu").predict(pixels, trimap[0])).all() and alpha.shape == trimap.shape
+    found = Predictor(model, device="cpu").predict(pixels, trimap[0])
+    assert np.abs(found - alpha[0]).sum() < 0.8 * np.abs(np.where(trimap == 128, 0.5, alpha) - alpha).sum()
 
 
 def sgd_step(folder, trainers, **train):
