@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from metrics.folder import FolderScores, prepare_worker, score_folder
+from metrics.folder import FolderScores, match_folders, prepare_worker, score_folder
+from metrics.page import as_html
 from metrics.report import as_csv, as_json, as_table, write_text
 
 
@@ -30,6 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of each image as CSV")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write mean and scores of each image as JSON")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write an HTML page: means, distributions, worst images, error maps"
+    )
     parser.add_argument("--workers", type=int, default=_cores(), help="processes (default: all %(default)s cores)")
     return parser
 
@@ -46,7 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--trimap-dir is needed, or --whole-image to count every pixel")
     if args.workers < 1:
         parser.error(f"--workers is {args.workers}; at least 1 is needed")
-    for option, path in (("--csv", args.csv), ("--json", args.json)):
+    for option, path in (("--csv", args.csv), ("--json", args.json), ("--report", args.report)):
         if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
             parser.error(f"{option} {path} cannot be written: name a file in a folder that exists and is writable")
     return args
@@ -68,7 +72,12 @@ def report(result: FolderScores, args: argparse.Namespace) -> int:
     if not result.scored:
         failed.append("no image could be scored")
         print("error: no image could be scored, so there is no mean", file=sys.stderr)
-    for path, text in ((args.csv, as_csv), (args.json, as_json)):
+
+    def page(scores: FolderScores) -> str:
+        entries = match_folders(args.pred_dir, args.label_dir, args.trimap_dir, args.whole_image).entries
+        return as_html(scores, entries, args.pred_dir.name, args.snap_trimap)
+
+    for path, text in ((args.csv, as_csv), (args.json, as_json), (args.report, page)):
         if path is None:
             continue
         try:

@@ -12,16 +12,19 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from data.folders import Pair, find_pairs
+from data.backgrounds import Background
+from data.folders import Pair, find_masked, find_pairs
 from engine.build import build_model
 from engine.folder_run import Job, checked, peak_memory, plan, prepare_output, run
+from engine.outputs import Outputs
 from engine.processes import Place, run_on_gpus
-from modeling.predictor import Predictor
+from modeling.predictor import Predictor, choose_device
 
 EXAMPLES = """
 A data folder is recognised by what it contains: merged/ + trimaps/ (Composition-1k), original/ + trimap/ (AIM-500), or
 image|images/ + trimap|trimaps/. Image and trimap belong together when their names agree up to the suffix (jpg, jpeg,
-png, webp, bmp, tif, tiff); sub-folders are mirrored. Alphas are written as OUTPUT/NAME.png.
+png, webp, bmp, tif, tiff); sub-folders are mirrored. Alphas are written as OUTPUT/NAME.png. With --mask, trimaps are
+made from masks, alphas or RGBA cut-outs on the way (tools/make_trimap.py shows them and sets the width of the band).
 
 examples:
   python inference.py --config configs/MEMatte_S_topk0.25_win_global_long.py --checkpoint checkpoints/MEMatte_S.pth \\
@@ -72,9 +75,27 @@ def build_parser() -> argparse.ArgumentParser:
     single = parser.add_argument_group("or one image")
     single.add_argument("--image", type=Path, metavar="FILE", help="photograph")
     single.add_argument("--trimap", type=Path, metavar="FILE", help="its trimap: 0 background, 128 unknown, 255 object")
+    masks = parser.add_argument_group("instead of trimaps")
+    masks.add_argument("--mask", type=Path, metavar="FILE|DIR",
+                       help="make the trimaps from this mask, or from a folder of masks named like the images; the "
+                            "data folder may then be a plain folder of images")  # fmt: skip
     single.add_argument("--output", type=Path, metavar="FILE", help="the alpha, a PNG file")
 
     output = parser.add_argument_group("output")
+    output.add_argument("--output-kind", type=lambda text: text.split(","), default=["alpha"], metavar="KIND,...",
+                        help="one or more of alpha, rgba (cut-out), foreground (its colours), composite, preview; of "
+                             "several, all but the alpha are written as NAME_KIND (default: alpha)")  # fmt: skip
+    output.add_argument("--background", metavar="COLOUR|FILE|DIR",
+                        help="what composites are made over: a name or #rrggbb, a picture, or a folder of "
+                             "them")  # fmt: skip
+    output.add_argument("--format", dest="suffix", choices=["png", "tiff", "exr"], default="png",
+                        help="of cut-outs, foregrounds and composites; exr is linear light (default: "
+                             "%(default)s)")  # fmt: skip
+    output.add_argument("--depth", choices=["8", "16", "half", "float"],
+                        help="of these files: 8 or 16 bits for png and tiff, half or float for exr (default: the "
+                             "smaller)")  # fmt: skip
+    output.add_argument("--premultiplied", action="store_true",
+                        help="multiply the colours of cut-outs by alpha (default: straight colours)")
     output.add_argument("--bit-depth", type=int, default=8, choices=[8, 16],
                         help="bits a pixel of the PNG alphas (default: %(default)s)")  # fmt: skip
     again = output.add_mutually_exclusive_group()
@@ -86,20 +107,34 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def plan_jobs(args: argparse.Namespace) -> list[Job]:
+def plan_outputs(args: argparse.Namespace, device: str) -> Outputs:
+    """Which files are to be made; raises ValueError where the options do not fit each other."""
+    background = Background.parse(args.background) if args.background else None
+    return Outputs(
+        args.output_kind, f".{args.suffix}", args.depth, args.bit_depth, args.premultiplied, background,
+        choose_device(device),
+    )  # fmt: skip
+
+
+def plan_jobs(args: argparse.Namespace, outputs: Outputs) -> list[Job]:
     """What is to be done, from the command line; raises ValueError where that is not clear."""
-    folder, single = (args.data, args.output_dir), (args.image, args.trimap, args.output)
-    if all(folder) and not any(single):
-        jobs = plan(find_pairs(args.data), args.output_dir)
+    folder, single = (args.data, args.output_dir), (args.image, args.trimap or args.mask, args.output)
+    if args.trimap and args.mask:
+        raise ValueError("give --trimap or --mask, not both")
+    if all(folder) and not any((args.image, args.trimap, args.output)):
+        jobs = plan(find_masked(args.data, args.mask) if args.mask else find_pairs(args.data), args.output_dir, outputs)
         prepare_output(args.output_dir)
         return jobs
     if all(single) and not any(folder):
-        if args.output.suffix.lower() != ".png":
-            raise ValueError(f"--output {args.output}: alphas are written as PNG; give a name that ends in .png")
-        jobs = checked([Job(Pair(args.image.stem, args.image, args.trimap), args.output)])
+        expected = outputs.path(args.output, outputs.kinds[0]).suffix
+        if args.output.suffix.lower() != expected:
+            kind = f"{outputs.kinds[0]}s are written as {expected[1:].upper()}"
+            raise ValueError(f"--output {args.output}: {kind}; give a name that ends in {expected}")
+        pair = Pair(args.image.stem, args.image, args.trimap, mask=args.mask)
+        jobs = checked([Job(pair, args.output)], outputs)
         prepare_output(args.output.parent)
         return jobs
-    raise ValueError("give either --data-dir and --inference-dir, or --image, --trimap and --output")
+    raise ValueError("give either --data-dir and --inference-dir, or --image, --trimap (or --mask) and --output")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,7 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.num_gpus is not None and place.world == 1:
             return run_on_gpus(args.num_gpus, sys.argv if argv is None else [__file__, *argv])
-        jobs = place.share(plan_jobs(args))
+        outputs = plan_outputs(args, place.device(args.device))
+        jobs = place.share(plan_jobs(args, outputs))
         predictor = Predictor(
             build_model(args.config, [*args.overrides, *sampling]),
             args.checkpoint,
@@ -128,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     overwrite = args.image is not None if args.overwrite is None else args.overwrite
     try:
         with logging_redirect_tqdm(), tqdm(total=len(jobs), unit="image", disable=None) as bar:
-            report = run(predictor, jobs, bit_depth=args.bit_depth, overwrite=overwrite, advance=bar.update)
+            report = run(predictor, jobs, outputs=outputs, overwrite=overwrite, advance=bar.update)
     except KeyboardInterrupt:
         logging.error("interrupted; finished files are complete, the same command goes on from here")
         return 130

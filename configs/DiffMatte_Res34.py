@@ -1,5 +1,13 @@
-"""DiffMatte with ResNet-34-D."""
+"""DiffMatte with ResNet-34-D, from GCA-Matting's ImageNet model."""
 
-from .common.diffmatte import diffmatte_res34
+from .common.criterion import diffmatte_criterion as criterion
+from .common.data_dim import dataloader
+from .common.diffmatte import diffmatte_res34, training
+from .common.optim import optimizer
 
 model = diffmatte_res34()
+optimizer.params.lr = 4e-4
+optimizer.params.layer_decay = None
+train, lr_multiplier = training(
+    model, "DiffMatte_Res34", batch=2 * 20, epochs=150, stage2_epoch=100, decay_epochs=(30, 90, 140)
+)

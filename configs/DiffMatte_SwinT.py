@@ -1,5 +1,13 @@
-"""DiffMatte with Swin-T and prior tokens."""
+"""DiffMatte with Swin-T and prior tokens, from ImageNet's Swin-T."""
 
-from .common.diffmatte import diffmatte_swin_t
+from .common.criterion import diffmatte_criterion as criterion
+from .common.data_dim import dataloader
+from .common.diffmatte import diffmatte_swin_t, training
+from .common.optim import optimizer
 
 model = diffmatte_swin_t()
+optimizer.params.lr = 4e-4
+optimizer.params.layer_decay = None
+train, lr_multiplier = training(
+    model, "DiffMatte_SwinT", batch=2 * 20, epochs=150, stage2_epoch=100, decay_epochs=(30, 90, 140)
+)

@@ -1,5 +1,12 @@
-"""DiffMatte with ViT-S."""
+"""DiffMatte with ViT-S, from DINO."""
 
-from .common.diffmatte import diffmatte_vit
+from .common.criterion import diffmatte_criterion as criterion
+from .common.data_dim import dataloader
+from .common.diffmatte import diffmatte_vit, training
+from .common.optim import optimizer
 
 model = diffmatte_vit(embed_dim=384, num_heads=6)
+optimizer.params.lr = 5e-5
+train, lr_multiplier = training(
+    model, "DiffMatte_ViTS", batch=2 * 16, epochs=150, stage2_epoch=100, decay_epochs=(30, 90), values=(1, 0.1, 0.05)
+)

@@ -1,5 +1,13 @@
-"""DiffMatte with ViT-S, trained on crops of 1024 pixels."""
+"""DiffMatte with ViT-S, trained on crops of 1024 pixels, from DINO."""
 
-from .common.diffmatte import diffmatte_vit
+from .common.criterion import diffmatte_criterion as criterion
+from .common.data_dim import dataloader
+from .common.diffmatte import diffmatte_vit, training
+from .common.optim import optimizer
 
 model = diffmatte_vit(embed_dim=384, num_heads=6, table_side=64)
+dataloader.train.dataset.settings.crop.size_px = 1024
+optimizer.params.lr = 5e-5
+train, lr_multiplier = training(
+    model, "DiffMatte_ViTS_1024", batch=4 * 8, epochs=200, stage2_epoch=100, decay_epochs=(60, 110, 170)
+)

@@ -1,8 +1,27 @@
-"""MEDiffMatte-S: DiffMatte's decoder on MEMatte's routed ViT-S, taught by the ViT of DiffMatte_ViTS_1024."""
+"""MEDiffMatte-S: DiffMatte's decoder on MEMatte's routed ViT-S, taught by the ViT of DiffMatte_ViTS_1024.
 
-from .common.diffmatte import mediffmatte
+Nobody has trained it yet. It starts from its teacher, so the run is as long as that of MEMatte-S, and self-aligned from
+its first step.
+"""
+
+from .common.criterion import mediffmatte_criterion as criterion
+from .common.data_dim import dataloader
+from .common.diffmatte import mediffmatte, training
+from .common.optim import optimizer
 from .common.vit import backbone
 
 model = mediffmatte(embed_dim=384, num_heads=6)
 teacher = backbone(embed_dim=384, num_heads=6, routed=False)
 teacher.table_side = 64
+dataloader.train.dataset.settings.crop.size_px = 1024
+optimizer.params.lr = 5e-5
+train, lr_multiplier = training(
+    model,
+    "MEDiffMatte_S",
+    batch=4 * 8,
+    epochs=30,
+    stage2_epoch=0,
+    decay_epochs=(6, 26),
+    values=(1, 0.1, 0.05),
+    checkpoint_epochs=2,
+)

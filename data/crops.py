@@ -26,6 +26,7 @@ from data.augment import (
     jitter_colour,
 )
 from data.composite import blend, merge_foregrounds, union_alpha
+from data.realworld import RealWorldSettings, spoil
 from data.trimap import UNKNOWN, TrimapSettings, random_trimap
 from data.warp import (
     Size,
@@ -52,6 +53,7 @@ class CompositionSettings:
     trimap: TrimapSettings = field(default_factory=TrimapSettings)
     crop: CropSettings = field(default_factory=CropSettings)
     jitter: JitterSettings = field(default_factory=JitterSettings)
+    realworld: RealWorldSettings = field(default_factory=RealWorldSettings)
     guidance_mask: bool = False  # a spoilt object mask for networks guided by one
 
 
@@ -166,7 +168,7 @@ def render_crop(
     shown = read_upright(background, to_background, plan.size, draw_interpolation(rng))
     shown = np.multiply(shown, np.float32(1 / 255), dtype=np.float32)
     image = blend(jitter_colour(colour, alpha, rng, settings.jitter), shown, alpha)
-    crop = {"image": image, "alpha": alpha, "trimap": plan.trimap}
+    crop = {"image": spoil(image, rng, settings.realworld), "alpha": alpha, "trimap": plan.trimap}
     if settings.guidance_mask:
         crop["mask"] = cut_mask(guidance_mask(alpha, rng), rng)
     return crop

@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 500_000_000  # a header that declares more is taken for damage or an attack
 BACKGROUND_UP_TO, FOREGROUND_FROM = 25, 230  # trimap values up to / from here are background / foreground
 UNKNOWN = 128
+COLOURED_FROM = 64  # how far apart the channels of a trimap's pixel are where it is no grey but a colour
 
 _ORIENTATION_TAG, _BITS_TAG = 0x0112, 258
 _PNG_END = b"IEND\xaeB`\x82"
@@ -57,7 +58,12 @@ class FileError(ValueError):
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read a photograph as uint8 (H, W, 3) RGB, upright. 16-bit files are rounded to 8, an alpha channel is dropped."""
-    pixels = _to_uint8(_decode(Path(path)))
+    return _to_uint8(read_colours(path))
+
+
+def read_colours(path: str | Path) -> np.ndarray:
+    """Read a photograph as (H, W, 3) RGB, upright, uint8 or uint16 as stored; an alpha channel is dropped."""
+    pixels = _decode(Path(path))
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     return np.ascontiguousarray(pixels)
@@ -70,9 +76,12 @@ def read_alpha(path: str | Path) -> np.ndarray:
 
 
 def read_trimap(path: str | Path) -> np.ndarray:
-    """Read the first channel of a trimap as uint8 (H, W) of 0, 128, 255; other values are snapped with a warning."""
-    raw = _to_uint8(read_alpha(path))
+    """Read a trimap as uint8 (H, W) of 0, 128, 255; other values are snapped with a warning, colours mean unknown."""
+    pixels = _to_uint8(_decode(Path(path)))
+    raw = np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels[..., 0])
     trimap = snap_trimap(raw)
+    if pixels.ndim == 3:  # an overlay: what is marked in colour is what is in doubt
+        trimap[np.ptp(pixels, axis=2) >= COLOURED_FROM] = UNKNOWN
     changed = int(np.count_nonzero(trimap != raw))
     if changed:
         logger.warning(

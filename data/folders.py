@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.files import IMAGE_SUFFIXES, FileError
@@ -18,6 +18,7 @@ class Pair:
     Attributes:
         name: path inside the image folder without suffix, with forward slashes ("a", "sub/a").
         problem: why the pair cannot be used (no trimap, two files of one name); empty where all is well.
+        mask: what the trimap is to be made from, where there is none.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Pair:
     trimap: Path | None
     alpha: Path | None = None
     problem: str = ""
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Layout:
 LAYOUTS = (
     Layout("Composition-1k", ("merged",), ("trimaps",), ("alpha_copy", "alpha")),
     Layout("AIM-500", ("original",), ("trimap",), ("mask",)),
+    Layout("P3M", ("blurred_image", "original_image"), ("trimap",), ("mask",)),
+    Layout("Transparent-460", ("fg",), ("trimap", "trimaps"), ("alpha",)),
     Layout("plain", ("image", "images"), ("trimap", "trimaps"), ("alpha", "alphas")),
 )
 
@@ -64,9 +68,9 @@ def find_pairs(root: str | Path) -> list[Pair]:
     if not root.is_dir():
         raise FileError(f"{root}: is not a folder")
     layout, image_folder, trimap_folder = _recognise(root)
-    images, trimaps = _by_name(image_folder), _by_name(trimap_folder)
+    images, trimaps = images_by_name(image_folder), images_by_name(trimap_folder)
     alpha_folder = next((root / name for name in layout.alpha if (root / name).is_dir()), None)
-    alphas = _by_name(alpha_folder) if alpha_folder else {}
+    alphas = images_by_name(alpha_folder) if alpha_folder else {}
     if not images:
         raise FileError(f"{image_folder}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
     if unused := sorted(trimaps.keys() - images.keys()):
@@ -74,6 +78,27 @@ def find_pairs(root: str | Path) -> list[Pair]:
     return [
         _pair(name, images[name], trimaps.get(name, []), alphas.get(name, []), trimap_folder) for name in sorted(images)
     ]
+
+
+def find_masked(root: str | Path, mask_folder: str | Path) -> list[Pair]:
+    """Pair images with masks: those of root's image folder (as in `find_pairs`) or, without one, of root itself.
+
+    Raises:
+        FileError: no folder, or no image in it.
+    """
+    root, mask_folder = Path(root), Path(mask_folder)
+    for folder in (root, mask_folder):
+        if not folder.is_dir():
+            raise FileError(f"{folder}: is not a folder")
+    named = [root / name for layout in LAYOUTS for name in layout.image if (root / name).is_dir()]
+    image_folder = named[0] if len(named) == 1 else root
+    images, masks = images_by_name(image_folder), images_by_name(mask_folder)
+    inside = {path.resolve() for paths in masks.values() for path in paths}
+    images = {name: paths for name, paths in images.items() if paths[0].resolve() not in inside}
+    if not images:
+        raise FileError(f"{image_folder}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    pairs = [_pair(name, images[name], masks.get(name, []), [], mask_folder, "mask") for name in sorted(images)]
+    return [replace(pair, trimap=None, mask=pair.trimap) for pair in pairs]
 
 
 def _recognise(root: Path) -> tuple[Layout, Path, Path]:
@@ -96,7 +121,7 @@ def _recognise(root: Path) -> tuple[Layout, Path, Path]:
     raise FileError(f"{root}: is no dataset folder; it must hold one of: {accepted}; found: {content}")
 
 
-def _by_name(folder: Path) -> dict[str, list[Path]]:
+def images_by_name(folder: Path) -> dict[str, list[Path]]:
     """Image files below folder by relative path without suffix."""
     files = defaultdict(list)
     for parent, folders, names in os.walk(folder):
@@ -108,14 +133,16 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
     return {name: sorted(paths) for name, paths in files.items()}
 
 
-def _pair(name: str, images: list[Path], trimaps: list[Path], alphas: list[Path], trimap_folder: Path) -> Pair:
+def _pair(
+    name: str, images: list[Path], trimaps: list[Path], alphas: list[Path], trimap_folder: Path, what: str = "trimap"
+) -> Pair:
     problem = ""
     if len(images) > 1:
         problem = f"several images of one name ({_names(images)}); rename or remove all but one"
     elif not trimaps:
-        problem = f"no trimap; expected {trimap_folder / name} with any of {', '.join(IMAGE_SUFFIXES)}"
+        problem = f"no {what}; expected {trimap_folder / name} with any of {', '.join(IMAGE_SUFFIXES)}"
     elif len(trimaps) > 1:
-        problem = f"several trimaps of one name ({_names(trimaps)}); rename or remove all but one"
+        problem = f"several {what}s of one name ({_names(trimaps)}); rename or remove all but one"
     trimap = trimaps[0] if len(trimaps) == 1 else None
     alpha = alphas[0] if len(alphas) == 1 else None
     return Pair(name, images[0], trimap, alpha, problem)

@@ -12,11 +12,16 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from data.files import UNKNOWN, FileError, image_size, is_complete, read_image, read_trimap, write_alpha
+from data.files import UNKNOWN, FileError, image_size, read_image, read_trimap
 from data.folders import Pair
+from data.masks import read_mask, trimap_from_mask
+from engine.outputs import Outputs
 from modeling.memory import peak
+from modeling.predictor import Matte
 
 logger = logging.getLogger(__name__)
+
+ALPHA_ONLY = Outputs()
 
 
 class Predicts(Protocol):
@@ -24,6 +29,9 @@ class Predicts(Protocol):
 
     def predict(self, image: np.ndarray, trimap: np.ndarray, name: str) -> np.ndarray:
         """uint8 (H, W, 3) RGB, uint8 (H, W) of 0, 128, 255, name -> float32 (H, W) in [0, 1]."""
+
+    def run(self, image: np.ndarray, trimap: np.ndarray, name: str) -> Matte:
+        """The same with the routing maps; asked for by previews only."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +68,23 @@ class Report:
         logger.debug("%s", job.pair.name, exc_info=error)
 
 
-def plan(pairs: Sequence[Pair], output_dir: Path) -> list[Job]:
+def plan(pairs: Sequence[Pair], output_dir: Path, outputs: Outputs = ALPHA_ONLY) -> list[Job]:
     """Give each pair its output, `output_dir`/name.png; sub-folders of the input are mirrored.
 
     Raises:
         FileError: an output would overwrite an input or another output.
     """
-    return checked([Job(pair, output_dir / f"{pair.name}.png") for pair in pairs])
+    return checked([Job(pair, output_dir / f"{pair.name}.png") for pair in pairs], outputs)
 
 
-def checked(jobs: list[Job]) -> list[Job]:
+def checked(jobs: list[Job], outputs: Outputs = ALPHA_ONLY) -> list[Job]:
     """The same jobs, none of which writes to a file that another reads or writes."""
-    taken = {
-        path.resolve(): "an input" for job in jobs for path in (job.pair.image, job.pair.trimap, job.pair.alpha) if path
-    }
-    for job in jobs:
-        output = job.output.resolve()
-        if output in taken:
-            raise FileError(f"{job.output}: the output would overwrite {taken[output]}; choose another place for it")
-        taken[output] = "another output"
+    inputs = (path for job in jobs for path in (job.pair.image, job.pair.trimap, job.pair.mask, job.pair.alpha) if path)
+    taken = {path.resolve(): "an input" for path in inputs}
+    for path in (path for job in jobs for path in outputs.paths(job.output)):
+        if path.resolve() in taken:
+            raise FileError(f"{path}: the output would overwrite {taken[path.resolve()]}; choose another place for it")
+        taken[path.resolve()] = "another output"
     return jobs
 
 
@@ -96,7 +102,7 @@ def run(
     predictor: Predicts,
     jobs: Sequence[Job],
     *,
-    bit_depth: int = 8,
+    outputs: Outputs = ALPHA_ONLY,
     overwrite: bool = False,
     advance: Callable[[], object] = lambda: None,
 ) -> Report:
@@ -105,7 +111,7 @@ def run(
     While the network works on one image, the next is decoded and the last alpha is written.
 
     Args:
-        bit_depth: of the PNG alphas, 8 or 16.
+        outputs: which files a matte becomes.
         overwrite: do again what is finished: an output of the right size and depth that decodes to its end.
         advance: called once a job is done with, in whatever way.
     """
@@ -114,24 +120,24 @@ def run(
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
 
         def load_job(index: int) -> Future | None:
-            return reader.submit(_load, jobs[index], bit_depth, overwrite) if index < len(jobs) else None
+            return reader.submit(_load, jobs[index], outputs, overwrite) if index < len(jobs) else None
 
         load, writing = load_job(0), None
         for index, job in enumerate(jobs):
             load.exception()  # waits: what is decoded further ahead than one image only costs memory
             loaded, load = load, load_job(index + 1)
             try:
-                alpha = _predict(predictor, loaded, job.pair.name)
+                predicted = _predict(predictor, loaded, job.pair.name, outputs)
             except Exception as error:  # one bad image must not cost the others, whatever is wrong with it
                 report.fail(job, error)
                 advance()
                 continue
-            if alpha is None:
+            if predicted is None:
                 report.skipped += 1
                 advance()
                 continue
             _finish(report, writing, advance)
-            writing = job, writer.submit(_write, job, alpha, bit_depth)
+            writing = job, writer.submit(_write, job, predicted, outputs)
         _finish(report, writing, advance)
     report.seconds = time.perf_counter() - start
     return report
@@ -145,43 +151,57 @@ def peak_memory(device: torch.device) -> str:
 
 def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Image and trimap, as a predictor takes them; raises FileError where they cannot be used."""
-    if pair.problem or pair.trimap is None:
+    source = pair.trimap or pair.mask
+    if pair.problem or source is None:
         raise FileError(pair.problem or "no trimap")
-    image, trimap = read_image(pair.image), read_trimap(pair.trimap)
+    image = read_image(pair.image)
+    trimap = read_trimap(source) if pair.trimap else trimap_from_mask(read_mask(source))
     if image.shape[:2] != trimap.shape:
         sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (trimap, image)]
         raise FileError(
-            f"{pair.trimap}: trimap is {sizes[0]} but image is {sizes[1]} (width x height); resize the trimap first"
+            f"{source}: trimap is {sizes[0]} but image is {sizes[1]} (width x height); resize the trimap first"
         )
     unknown = np.count_nonzero(trimap == UNKNOWN)
     if unknown == 0:
-        logger.warning("%s: trimap has no unknown pixels, so the alpha is the trimap itself", pair.trimap)
+        logger.warning("%s: trimap has no unknown pixels, so the alpha is the trimap itself", source)
     elif unknown == trimap.size:
-        logger.warning("%s: trimap marks every pixel as unknown; mark some foreground for a better alpha", pair.trimap)
+        logger.warning("%s: trimap marks every pixel as unknown; mark some foreground for a better alpha", source)
     return image, trimap
 
 
-def _load(job: Job, bit_depth: int, overwrite: bool) -> tuple[np.ndarray, np.ndarray] | None:
-    """Image and trimap, or None where the output is there already."""
-    exists = not overwrite and not job.pair.problem and job.output.exists()
-    if exists and is_complete(job.output, image_size(job.pair.image), bit_depth):
+def _load(job: Job, outputs: Outputs, overwrite: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Image and trimap, or None where the outputs are there already."""
+    started = not overwrite and not job.pair.problem and outputs.started(job.output)
+    if started and outputs.complete(job.output, image_size(job.pair.image)):
         return None
     return read_pair(job.pair)
 
 
-def _predict(predictor: Predicts, loading: Future, name: str) -> np.ndarray | None:
+@dataclass(frozen=True)
+class _Predicted:
+    image: np.ndarray
+    trimap: np.ndarray
+    matte: Matte
+
+
+def _predict(predictor: Predicts, loading: Future, name: str, outputs: Outputs) -> _Predicted | None:
     loaded = loading.result()
-    return None if loaded is None else predictor.predict(*loaded, name)
+    if loaded is None:
+        return None
+    wanted = "preview" in outputs.kinds
+    matte = predictor.run(*loaded, name) if wanted else Matte(predictor.predict(*loaded, name), [])
+    return _Predicted(*loaded, matte)
 
 
-def _write(job: Job, alpha: np.ndarray, bit_depth: int) -> int:
-    """Write the alpha; returns its pixels."""
+def _write(job: Job, predicted: _Predicted, outputs: Outputs) -> int:
+    """Write the files of one matte; returns its pixels."""
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{job.output.parent}: cannot be created ({error.strerror or error})") from error
-    write_alpha(job.output, alpha, bit_depth)
-    return alpha.size
+    matte = predicted.matte
+    outputs.write(job.output, job.pair.image, predicted.image, predicted.trimap, matte.alpha, matte.keep, job.pair.name)
+    return matte.alpha.size
 
 
 def _finish(report: Report, writing: tuple[Job, Future] | None, advance: Callable[[], object]) -> None:

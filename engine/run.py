@@ -12,7 +12,7 @@ from detectron2.engine import hooks
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
@@ -57,11 +57,11 @@ def train(config: DictConfig, name: str, resume: bool) -> bool:
     pairs = validation_pairs(resolve_root(settings.validation_root)) if settings.validation_root else []
 
     model = _model(config, from_files=last is None).to(device)
-    config.optimizer.params.model = model
-    optimizer = instantiate(config.optimizer)
+    optimizer = _optimizer(config, model)
     start_iter = 0
     description = {"config": name, "data": describe(config.dataloader.train), "metrics": {}}
-    trainer = MattingTrainer(model, instantiate(config.criterion), (), optimizer, device, precision, output_dir)
+    criterion = instantiate(config.criterion)
+    trainer = MattingTrainer(model, criterion, (), optimizer, device, precision, output_dir, settings.max_grad_norm)
     checkpointer = AtomicCheckpointer(model, str(output_dir), description, trainer=trainer)
     trainer.register_hooks(_hooks(config, trainer, checkpointer, pairs))
     if last is not None:
@@ -131,6 +131,14 @@ def _model(config: DictConfig, from_files: bool) -> nn.Module:
             load_teacher(teacher, source)
         model.attach_teacher(teacher)
     return model
+
+
+def _optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
+    config.optimizer.params.model = model
+    optimizer = instantiate(config.optimizer)
+    for group in optimizer.param_groups:  # go into checkpoints, which are read as plain data
+        group.update({key: tuple(value) for key, value in group.items() if isinstance(value, ListConfig)})
+    return optimizer
 
 
 def _distributed(model: nn.Module, device: torch.device, precision: torch.dtype) -> nn.Module:

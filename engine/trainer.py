@@ -55,13 +55,15 @@ class MattingTrainer(SimpleTrainer):
     """detectron2's loop around one matting step: forward, criterion, backward, optimiser.
 
     Args:
-        model: bare or wrapped in DistributedDataParallel.
+        model: bare; what it trains with beyond image and trimap it names in `training_inputs`, of what `_prepare` and
+            the loop know. `trainer.model` may afterwards be set to the same wrapped in DistributedDataParallel.
         criterion: from the output, alpha and trimap to named losses.
         data_loader: endless batches of `image`, `trimap`, `alpha` tensors and their `name`s.
         optimizer: of the model's parameters.
         device: where the model is.
         precision: of the forward pass; below fp32 under autocast, fp16 with a gradient scaler.
         output_dir: where the names of an offending batch are written.
+        max_grad_norm: gradients with a larger L2 norm over all parameters are scaled down to it; None never.
     """
 
     def __init__(
@@ -73,8 +75,11 @@ class MattingTrainer(SimpleTrainer):
         device: torch.device,
         precision: torch.dtype,
         output_dir: Path,
+        max_grad_norm: float | None = None,
     ) -> None:
         super().__init__(model, data_loader, optimizer)
+        self.training_inputs = getattr(model, "training_inputs", ())
+        self.max_grad_norm = max_grad_norm
         self.criterion, self.device, self.precision, self.output_dir = criterion, device, precision, output_dir
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
         self.stop_requested = False  # by this process, for example by a signal
@@ -110,12 +115,13 @@ class MattingTrainer(SimpleTrainer):
         waited = time.perf_counter() - started
         image, trimap, alpha = self._prepare(batch)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            output = self.model(image, trimap)
+            output = self.model(image, trimap, **self._extra_inputs(alpha))
         losses = self.criterion(output, alpha, trimap)
 
         self.optimizer.zero_grad()
         self.scaler.scale(sum(losses.values())).backward()
         self.after_backward()
+        self._clip_gradients()
         self._report(losses, output.keep, batch, waited)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -129,6 +135,19 @@ class MattingTrainer(SimpleTrainer):
         )
         image, alpha = (part.float() / 255 if part.dtype == torch.uint8 else part for part in (image, alpha))
         return image, training_trimap(trimap), alpha
+
+    def _extra_inputs(self, alpha: Tensor) -> dict[str, Any]:
+        """What the network asks for in training: the ground truth, the number of the step."""
+        known = {"alpha": alpha, "iteration": self.iter}
+        return {name: known[name] for name in self.training_inputs}
+
+    def _clip_gradients(self) -> None:
+        if self.max_grad_norm is None:
+            return
+        self.scaler.unscale_(self.optimizer)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.storage.put_scalar("gradient_norm", norm.item())
 
     def _report(self, losses: dict[str, Tensor], keep: list[Tensor], batch: Mapping[str, Any], waited: float) -> None:
         """Average the step's figures over processes, check and record them; all processes come to the same verdict."""

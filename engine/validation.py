@@ -62,7 +62,7 @@ def _score(predictor: Predictor, pair: Pair) -> Scores | None:
     try:
         target = read_alpha(pair.alpha)
         trimap = read_trimap(pair.trimap)
-        alpha = predictor.predict(read_image(pair.image), trimap)
+        alpha = predictor.predict(read_image(pair.image), trimap, pair.name)
         grey = np.rint(alpha * 255).astype(np.uint8)
         return score_pair(grey, _as_uint8(target), trimap)
     except (FileError, ValueError) as error:

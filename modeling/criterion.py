@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from modeling.losses import distillation_loss, matting_losses, ratio_loss
+from modeling.losses import band_loss, distillation_loss, matting_losses, ratio_loss, unknown_l1
 from modeling.output import MattingOutput
 
 UNKNOWN = 0.5  # of a training trimap, which is exactly 0, 0.5 or 1
@@ -14,6 +16,11 @@ def training_trimap(trimap: Tensor) -> Tensor:
     """(B, 1, H, W) of 0..255 -> float of exactly 0, 0.5 and 1 (the published thresholds)."""
     trimap = trimap.float()
     return (trimap >= 85).float().add_(trimap >= 170).mul_(UNKNOWN)
+
+
+def unknown_mask(trimap: Tensor) -> Tensor:
+    """float32 of 0 and 1."""
+    return (trimap == UNKNOWN).float()
 
 
 @dataclass
@@ -28,12 +35,22 @@ class ViTMatteCriterion:
             alpha: (B, 1, H, W) ground truth in [0, 1].
             trimap: (B, 1, H, W) of 0, 0.5, 1.
         """
-        return matting_losses(output.alpha.float(), alpha, (trimap == UNKNOWN).to(alpha.dtype))
+        return matting_losses(output.alpha.float(), alpha, unknown_mask(trimap))
 
 
 @dataclass
-class MEMatteCriterion(ViTMatteCriterion):
-    """The four matting terms, the share of routed tokens (BATR), and, where there is a teacher, its features.
+class DiffMatteCriterion:
+    """The mean squared error and the four matting terms, on mattes in [-1, 1]."""
+
+    def __call__(self, output: MattingOutput, alpha: Tensor, trimap: Tensor) -> dict[str, Tensor]:
+        estimate, target = 2 * output.alpha.float() - 1, 2 * alpha - 1
+        losses = {"mse_loss": F.mse_loss(estimate, target)}
+        return losses | matting_losses(estimate, target, unknown_mask(trimap))
+
+
+@dataclass
+class RoutedCriterion:
+    """What a routed backbone is held to besides: its share of tokens (BATR), and the features of a teacher if any.
 
     Attributes:
         keep_ratio: wanted share of tokens in global attention, over all routed blocks and the batch.
@@ -50,3 +67,37 @@ class MEMatteCriterion(ViTMatteCriterion):
             losses["distill_loss"] = self.distill_weight * distillation_loss(output.features, output.teacher_features)
         losses["mse_ratio_loss"] = self.ratio_weight * ratio_loss(output.keep, self.keep_ratio)
         return losses
+
+
+@dataclass
+class MEMatteCriterion(RoutedCriterion, ViTMatteCriterion):
+    """The four matting terms and those of the routed backbone."""
+
+
+@dataclass
+class MEDiffMatteCriterion(RoutedCriterion, DiffMatteCriterion):
+    """DiffMatte's five terms and those of the routed backbone."""
+
+
+@dataclass
+class AEMatterCriterion:
+    """Absolute difference everywhere, again over the unknown region, and over frequency bands; all in float32.
+
+    The known region of the alpha is taken from the trimap first, as at inference. CheapMatting's own criterion was
+    never published; this one serves both.
+
+    Attributes:
+        weight: of each term.
+    """
+
+    weight: float = 0.5
+
+    def __call__(self, output: MattingOutput, alpha: Tensor, trimap: Tensor) -> dict[str, Tensor]:
+        unknown, target = unknown_mask(trimap), alpha.float()
+        with torch.autocast(alpha.device.type, enabled=False):
+            predicted = output.alpha.float() * unknown + (trimap > UNKNOWN).float()
+            return {
+                "l1_loss": self.weight * (predicted - target).abs().mean(),
+                "unknown_l1_loss": self.weight * unknown_l1(predicted, target, unknown),
+                "laplacian_loss": self.weight * band_loss(predicted, target),
+            }

@@ -32,6 +32,8 @@ class DiffMatte(nn.Module):
             network's own estimate, at pure noise (stage 1) or at an earlier time (stage 2, which takes precedence).
     """
 
+    training_inputs = ("alpha", "iteration")  # of `forward`, beyond image and trimap
+
     def __init__(
         self,
         backbone: nn.Module,

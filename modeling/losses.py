@@ -10,6 +10,7 @@ from modeling.backbone.routing import kept_ratio, mean_over_processes
 
 PUBLISHED_AREA = 512 * 512  # the published losses are scaled for crops of this many pixels
 PYRAMID_LEVELS = 5
+BAND_LEVELS, BAND_SIGMA = 5, 1.5  # of AEMatter's frequency bands
 
 
 def masked_l1(alpha: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -95,3 +96,34 @@ def distillation_loss(features: Tensor, teacher_features: Tensor) -> Tensor:
 def ratio_loss(policies: Sequence[Tensor], keep_ratio: float) -> Tensor:
     """BATR: squared distance of the batch's share of routed tokens from its target."""
     return (kept_ratio(policies) - keep_ratio) ** 2
+
+
+def unknown_l1(alpha: Tensor, target: Tensor, unknown: Tensor) -> Tensor:
+    """Smooth absolute difference per unknown pixel, mean over the batch.
+
+    Args:
+        alpha, target, unknown: (B, 1, H, W) float32, unknown of 0 and 1.
+    """
+    difference = (((alpha - target) * unknown) ** 2 + 1e-12).sqrt().sum(dim=(1, 2, 3))
+    return (difference / (unknown.sum(dim=(1, 2, 3)) + 5)).mean()
+
+
+def gaussian_bands(x: Tensor, levels: int = BAND_LEVELS) -> list[Tensor]:
+    """Differences of (B, 1, H, W) from its blurred copy, finest first; each level halves the blurred one."""
+    smallest = 3 * 2 ** (levels - 1)
+    if min(x.shape[-2:]) < smallest:
+        raise ValueError(f"{levels} levels need sides of at least {smallest} px, got {tuple(x.shape[-2:])}")
+    line = torch.exp(-(torch.arange(-2, 3, dtype=x.dtype, device=x.device) ** 2) / (2 * BAND_SIGMA**2))
+    line = line / line.sum()
+    bands = []
+    for _ in range(levels):
+        blurred = F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), (line[:, None] * line)[None, None])
+        bands.append(x - blurred)
+        x = F.avg_pool2d(blurred, 2)
+    return bands
+
+
+def band_loss(alpha: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of the bands, band k weighted by 2^k."""
+    pairs = zip(gaussian_bands(alpha.clamp(0, 1)), gaussian_bands(target), strict=True)
+    return sum(2**k * (a - b).abs().mean() for k, (a, b) in enumerate(pairs))

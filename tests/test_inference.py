@@ -304,7 +304,8 @@ def test_malicious_pickle(dataset, tmp_path, monkeypatch, capsys, caplog, save):
         (["--device", "toaster"], "toaster"),
         (["--max-tokens", "-1"], "max_tokens must be at least 0"),
         (["--config", "nowhere.py"], "nowhere.py: no such config file"),
-        (["--image", "a.png"], "give either --data-dir and --inference-dir, or --image, --trimap and --output"),
+        (["--image", "a.png"],
+     "give either --data-dir and --inference-dir, or --image, --trimap (or --mask) and --output"),
         (["--output-dir", "data/image"], "would overwrite an input"),
         (["--data", "nowhere"], "nowhere: is not a folder"),
     ],
@@ -338,3 +339,34 @@ def test_arguments_that_argparse_refuses(dataset, checkpoint, arguments, capsys)
         inference.main(folder_command(checkpoint, dataset, *arguments))
     assert caught.value.code == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+def test_masks_instead_of_trimaps_and_every_kind_of_output(tmp_path, checkpoint):
+    (tmp_path / "photos/sub").mkdir(parents=True)
+    (tmp_path / "masks/sub").mkdir(parents=True)
+    mask = cv2.circle(np.zeros((70, 90), np.uint8), (45, 35), 20, 255, -1)
+    for name in ("a", "sub/b"):
+        cv2.imwrite(str(tmp_path / f"photos/{name}.jpg"), np.full((70, 90, 3), 90, np.uint8))
+        cv2.imwrite(str(tmp_path / f"masks/{name}.png"), mask)
+    options = ["--data", tmp_path / "photos", "--mask", tmp_path / "masks", "--output-dir", tmp_path / "out"]
+    kinds = ["--output-kind", "alpha,rgba,composite,preview", "--background", "#102030", "--depth", "16"]
+    assert inference.main(command(checkpoint, *options, *kinds)) == 0
+    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+    endings = ["", "_composite", "_preview", "_rgba"]
+    assert written == [f"{name}{ending}.png" for name in ("a", "sub/b") for ending in endings]
+    cutout = cv2.imread(str(tmp_path / "out/a_rgba.png"), cv2.IMREAD_UNCHANGED)
+    assert cutout.dtype == np.uint16 and (cutout[35, 45] == (90 * 257, 90 * 257, 90 * 257, 65535)).all()
+    assert cutout[0, 0, 3] == 0
+    assert (cv2.imread(str(tmp_path / "out/a_composite.png"))[0, 0] == (0x30, 0x20, 0x10)).all()
+
+
+@pytest.mark.parametrize("wrong, reason", [
+    (["--output-kind", "composite"], "belong together"), (["--output-kind", "alpha,x"], "at most once"),
+    (["--background", "nowhere"], "neither a file"),
+    (["--output-kind", "rgba", "--format", "exr", "--depth", "16"], "depth half or float"),
+])  # fmt: skip
+def test_outputs_that_cannot_be_made_are_refused(dataset, tmp_path, checkpoint, capsys, caplog, wrong, reason):
+    options = ["--data", dataset, "--output-dir", tmp_path / "out"]
+    assert inference.main(command(checkpoint, *options, *wrong)) == 2
+    assert reason in last_error(capsys, caplog)
+    assert not (tmp_path / "out").exists()

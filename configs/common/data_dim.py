@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from data.augment import AffineSettings, CropSettings, JitterSettings
 from data.crops import CompositionSettings
 from data.datasets import MattingDataset, build_train_loader
+from data.realworld import RealWorldSettings
 from data.sources import BackgroundFolder, ForegroundFolder
 from data.trimap import TrimapSettings
 
@@ -24,6 +25,7 @@ dataloader.train = L(build_train_loader)(
             trimap=L(TrimapSettings)(side_px=640, min_kernel_px=1, max_kernel_px=29),
             crop=L(CropSettings)(size_px=512),
             jitter=L(JitterSettings)(max_hue_deg=40, strength=0.1),
+            realworld=L(RealWorldSettings)(probability=0.0),
         ),
         seed=0,
         crops_per_foreground=1,

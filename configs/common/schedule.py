@@ -7,8 +7,16 @@ from engine.schedule import iterations, stepped_multiplier
 from .train import train_settings
 
 
-def schedule(name: str, images: int, batch: int, epochs: int, decay_epochs: tuple[int, int], checkpoint_epochs: int):
-    """Settings of a run of `epochs` over `images`, and the multiplier 1, 0.1, 0.05 that changes at `decay_epochs`."""
+def schedule(
+    name: str,
+    images: int,
+    batch: int,
+    epochs: int,
+    decay_epochs: tuple[int, ...],
+    checkpoint_epochs: int,
+    values: tuple[float, ...] = (1, 0.1, 0.05),
+):
+    """Settings of a run of `epochs` over `images`, and the multiplier that takes `values` in turn at `decay_epochs`."""
     train = train_settings(
         name,
         total_batch_size=batch,
@@ -18,7 +26,7 @@ def schedule(name: str, images: int, batch: int, epochs: int, decay_epochs: tupl
     lr_multiplier = L(stepped_multiplier)(
         max_iter="${train.max_iter}",
         milestones=[iterations(images, batch, epoch) for epoch in decay_epochs],
-        values=[1, 0.1, 0.05],
+        values=list(values),
         warmup_iters=250,
         warmup_factor=0.001,
     )

@@ -4,11 +4,12 @@
 def train_settings(name: str, total_batch_size: int, max_iter: int, checkpoint_period: int) -> dict:
     return dict(
         output_dir=f"output/{name}",
-        init_checkpoint="",  # the student's start: ViTMatte for MEMatte, a plain ViT for ViTMatte
-        teacher_checkpoint="",  # ViTMatte; where it is empty, init_checkpoint holds the teacher too
+        init_checkpoint="",  # the start: a plain encoder, for MEMatte a ViTMatte, for MEDiffMatte a DiffMatte
+        teacher_checkpoint="",  # ViTMatte or DiffMatte; where it is empty, init_checkpoint holds the teacher too
         seed=0,
         device="auto",
         precision="auto",  # bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU; or fp32, bf16, fp16
+        max_grad_norm=None,  # L2 norm over all parameters that gradients are scaled down to; None: never
         total_batch_size=total_batch_size,  # of all processes together
         max_iter=max_iter,
         checkpoint_period=checkpoint_period,

@@ -287,7 +287,7 @@ class SwinEncoder(nn.Module):
         drop_path: float = 0.0,
     ):
         super().__init__()
-        rates = torch.linspace(0, drop_path, sum(depths)).tolist()
+        rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()
         self.patch_embed = patch_embed
         self.layers = nn.ModuleList()
         for i, depth in enumerate(depths):

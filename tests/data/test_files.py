@@ -237,13 +237,13 @@ def test_trimap_is_snapped_with_one_warning(tmp_path, caplog):
     assert "t.png" in record.getMessage() and "snapped 9 of 12 pixels" in record.getMessage()
 
 
-def test_trimap_takes_the_first_channel_of_coloured_files(tmp_path):
-    red = np.array([[0, 128, 255]], np.uint8)
-    other = np.full_like(red, 77)
-    Image.fromarray(np.dstack([red, other, other])).save(tmp_path / "rgb.png")
-    Image.fromarray(np.dstack([red, other, other, other])).save(tmp_path / "rgba.png")
+def test_grey_trimaps_may_be_stored_in_colour(tmp_path, caplog):
+    grey = np.array([[0, 128, 255]], np.uint8)
+    Image.fromarray(np.dstack([grey] * 3)).save(tmp_path / "rgb.png")
+    Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 77)])).save(tmp_path / "rgba.png")
     for name in ("rgb.png", "rgba.png"):
-        assert np.array_equal(read_trimap(tmp_path / name), red)
+        assert np.array_equal(read_trimap(tmp_path / name), grey)
+    assert not caplog.text
 
 
 def test_16_bit_trimap_needs_no_snapping(tmp_path, caplog):
@@ -335,3 +335,11 @@ def test_is_complete(tmp_path):
     for length in range(len(data)):
         path.write_bytes(data[:length])
         assert not is_complete(path, (5, 4), 8)
+
+
+def test_colours_of_an_overlay_are_unknown(tmp_path, caplog):
+    overlay = np.zeros((4, 9, 3), np.uint8)
+    overlay[:, 3:6], overlay[:, 6:] = (255, 40, 40), 255
+    Image.fromarray(overlay).save(tmp_path / "t.png")
+    assert read_trimap(tmp_path / "t.png")[0].tolist() == [0] * 3 + [128] * 3 + [255] * 3
+    assert "snapped 12 of 36 pixels" in caplog.text

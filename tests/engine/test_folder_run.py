@@ -13,6 +13,7 @@ from data.files import FileError, read_alpha
 from data.folders import Pair, find_pairs
 from engine import folder_run
 from engine.folder_run import Job, checked, plan, prepare_output, run
+from engine.outputs import Outputs
 
 NAMES = ["a", "b", "c", "sub/d"]
 
@@ -54,7 +55,7 @@ def outcome(root, out, predictor=None, **options):
 @pytest.mark.parametrize("bit_depth", [8, 16])
 def test_all_are_done_and_sub_folders_mirrored(root, tmp_path, bit_depth):
     steps = []
-    report = outcome(root, tmp_path / "out", bit_depth=bit_depth, advance=lambda: steps.append(1))
+    report = outcome(root, tmp_path / "out", outputs=Outputs(bit_depth=bit_depth), advance=lambda: steps.append(1))
     assert (report.done, report.skipped, report.failures, len(steps)) == (4, 0, [], 4)
     assert report.pixels == 7 * (5 + 6 + 7 + 8)
     for name in NAMES:
@@ -75,9 +76,9 @@ def test_finished_files_are_skipped_only_if_complete(root, tmp_path):
     report = outcome(root, out, predictor)
     assert (report.done, report.skipped, predictor.calls) == (2, 2, 2)
     assert (out / "a.png").read_bytes() == whole
-    assert outcome(root, out, bit_depth=16).done == 4  # another depth is another file
-    assert outcome(root, out, bit_depth=16).skipped == 4
-    assert outcome(root, out, bit_depth=16, overwrite=True).done == 4
+    assert outcome(root, out, outputs=Outputs(bit_depth=16)).done == 4  # another depth is another file
+    assert outcome(root, out, outputs=Outputs(bit_depth=16)).skipped == 4
+    assert outcome(root, out, outputs=Outputs(bit_depth=16), overwrite=True).done == 4
 
 
 def test_bad_pairs_cost_one_line_each_and_the_others_get_done(root, tmp_path, caplog):

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from modeling.budget import Limits
+from modeling.criterion import DiffMatteCriterion
 from modeling.diffmatte import DiffMatte
-from modeling.diffusion_criterion import DiffMatteCriterion
 from modeling.diffusion_tiles import image_and_classes, trimap_classes, whole_window
 from modeling.predictor import Predictor
 from tests.golden_files import key_list, load_golden

@@ -6,10 +6,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from modeling.aematter import AEMatter
+from modeling.backbone.prior_swin import PriorSwin
+from modeling.backbone.resnet import ResNet34D
 from modeling.backbone.vit import ViT
 from modeling.checkpoint import CheckpointError
 from modeling.decoder.detail_capture import DetailCapture
+from modeling.decoder.diffusion_decoder import DiffusionDecoder
+from modeling.diffmatte import DiffMatte
 from modeling.initial_weights import initialise, load_teacher
+from modeling.mediffmatte import MEDiffMatte
 from modeling.mematte import MEMatte
 from modeling.vitmatte import ViTMatte
 from tests.reference.weights import fill_
@@ -95,6 +101,87 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, published):
     with pytest.raises(CheckpointError, match=r"1 missing: decoder\.fusion_blks\.0\.conv\.conv\.weight"):
         initialise(mematte(), tmp_path / "cut.pth")
     torch.save(mematte().state_dict(), tmp_path / "mematte.pth")
-    with pytest.raises(CheckpointError, match=r"without teacher: name a ViTMatte checkpoint"):
+    with pytest.raises(CheckpointError, match=r"without teacher: name the checkpoint of a ViTMatte"):
         load_teacher(ViT(**SMALL), tmp_path / "mematte.pth")
     initialise(mematte(), tmp_path / "mematte.pth")
+
+
+def diffmatte(backbone, dim, network=DiffMatte):
+    return network(backbone, DiffusionDecoder([7, 8, 8, 8], [dim, 8, 8, 8, 8]))
+
+
+def test_a_diffmatte_starts_student_and_teacher(tmp_path):
+    state = fill_(diffmatte(ViT(**SMALL), 16).state_dict())
+    torch.save({"model": state}, tmp_path / "diffmatte.pth")
+    student, teacher = diffmatte(ViT(**SMALL, routed=True), 16, MEDiffMatte), ViT(**SMALL)
+    before = snapshot(student)
+    initialise(student, tmp_path / "diffmatte.pth")
+    load_teacher(teacher, tmp_path / "diffmatte.pth")
+    new = {name for name in before if name not in state}
+    assert new == {name for name in before if ".routers." in name or ".efficient_block." in name}
+    assert not differing(student, before) & new
+    assert all(torch.equal(value, state[name]) for name, value in student.state_dict().items() if name in state)
+    assert all(torch.equal(value, state[f"model.backbone.{name}"]) for name, value in teacher.state_dict().items())
+
+
+def test_a_plain_vit_starts_a_diffmatte_of_its_size(tmp_path):
+    plain = {name: value for name, value in fill_(ViT(**SMALL).state_dict()).items() if "rel_pos" not in name}
+    plain = {name: value for name, value in plain.items() if "residual" not in name}
+    plain["patch_embed.proj.weight"] = plain["patch_embed.proj.weight"][:, :3].clone()
+    torch.save({**plain, "norm.weight": torch.zeros(16)}, tmp_path / "dino.pth")
+    model = diffmatte(ViT(**SMALL), 16)
+    initialise(model, tmp_path / "dino.pth")
+    assert torch.equal(model.backbone.blocks[3].mlp.fc1.weight, plain["blocks.3.mlp.fc1.weight"])
+    assert not model.backbone.patch_embed.proj.weight[:, 3].any()
+    with pytest.raises(CheckpointError, match="misshapen"):
+        initialise(diffmatte(ViT(**{**SMALL, "embed_dim": 32}), 32), tmp_path / "dino.pth")
+
+
+def test_gca_mattings_resnet_starts_a_diffmatte(tmp_path):
+    plain = fill_(ResNet34D(in_channels=3, depths=(1, 1, 1, 1)).state_dict())
+    torch.save({"state_dict": {f"module.{name}": value for name, value in plain.items()}}, tmp_path / "gca.pth")
+    model = diffmatte(ResNet34D(depths=(1, 1, 1, 1)), 512)
+    initialise(model, tmp_path / "gca.pth")
+    stem = model.backbone.conv1.module
+    assert torch.equal(stem.weight_bar[:, :3], plain["conv1.module.weight_bar"]) and not stem.weight_bar[:, 3:].any()
+    assert torch.equal(stem.weight_v[:27], plain["conv1.module.weight_v"]) and not stem.weight_v[27:].any()
+    assert torch.equal(model.backbone.layer3[0].bn1.weight, plain["layer3.0.bn1.weight"])
+
+
+def imagenet_swin(dim, heads):
+    """State of a classifier: tables without prior tokens, masks, head."""
+    state = {}
+    for name, value in fill_(PriorSwin(in_channels=3, embed_dim=dim, num_heads=heads).state_dict()).items():
+        if name.endswith("relative_position_bias_table"):
+            value = value[:169].clone()
+        state[name] = value[:, :49].clone() if name.endswith("relative_position_index") else value
+    extra = {"layers.0.blocks.1.attn_mask": torch.zeros(64, 49, 49), "norm.weight": torch.zeros(8 * dim)}
+    return {**state, **extra, "head.bias": torch.zeros(1000)}
+
+
+def test_imagenets_swin_starts_a_diffmatte(tmp_path):
+    plain = imagenet_swin(8, (1, 2, 4, 8))
+    torch.save({"model": plain}, tmp_path / "swin.pth")
+    model = diffmatte(PriorSwin(embed_dim=8, num_heads=(1, 2, 4, 8)), 64)
+    indices = [block.attn.relative_position_index.clone() for stage in model.backbone.layers for block in stage.blocks]
+    initialise(model, tmp_path / "swin.pth")
+    table = model.backbone.layers[0].blocks[1].attn.relative_position_bias_table
+    name = "layers.0.blocks.1.attn.relative_position_bias_table"
+    assert table.shape == (175, 1) and torch.equal(table[:169], plain[name]) and table[169:].any()
+    kernel = model.backbone.patch_embed.proj.weight
+    assert torch.equal(kernel[:, :3], plain["patch_embed.proj.weight"]) and kernel[:, 3:].abs().min() > 0
+    found = [block.attn.relative_position_index for stage in model.backbone.layers for block in stage.blocks]
+    assert all(torch.equal(a, b) for a, b in zip(found, indices, strict=True))
+
+
+def test_imagenets_swin_starts_an_aematter_but_for_its_stem(tmp_path):
+    plain = imagenet_swin(96, (3, 6, 12, 24))
+    torch.save({"model": plain}, tmp_path / "swin.pth")
+    model = AEMatter()
+    before = snapshot(model)
+    initialise(model, tmp_path / "swin.pth")
+    changed = differing(model, before)
+    assert all(name.startswith("trans.") for name in changed)
+    assert "trans.patch_embed.norm.weight" in changed and "trans.patch_embed.proj.weight" not in changed
+    assert torch.equal(model.trans.layers[2].blocks[5].mlp.fc2.weight, plain["layers.2.blocks.5.mlp.fc2.weight"])
+    assert len(changed) > 150

@@ -4,8 +4,8 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 
 from modeling.backbone.vit import ViT
+from modeling.criterion import MEDiffMatteCriterion
 from modeling.decoder.diffusion_decoder import DiffusionDecoder
-from modeling.diffusion_criterion import DiffMatteCriterion
 from modeling.diffusion_tiles import trimap_classes
 from modeling.mediffmatte import MEDiffMatte
 from modeling.predictor import Predictor
@@ -48,7 +48,7 @@ def test_it_trains_with_distillation():
     teacher = ViT(**SIZES)
     model.attach_teacher(teacher)
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    criterion = DiffMatteCriterion(keep_ratio=0.25)
+    criterion = MEDiffMatteCriterion(keep_ratio=0.25)
     image, trimap = (torch.from_numpy(part) for part in pair(64, 64))
     image, halves = image.permute(2, 0, 1)[None] / 255, trimap_classes(trimap[None, None]) / 2
     alpha = torch.linspace(0, 1, 64)[:, None].expand(1, 1, 64, 64)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modeling.criterion import DiffMatteCriterion
 from modeling.decoder.diffusion_decoder import encode_time
 from modeling.diffmatte import DiffMatte
 from modeling.diffusion import Schedule, Strategy, draw_times, normalise
-from modeling.diffusion_criterion import DiffMatteCriterion
 from modeling.diffusion_tiles import trimap_classes, whole_window
 from modeling.output import MattingOutput
 from modeling.predictor import enforce_known

@@ -1,0 +1,49 @@
+"""What a cut-out is laid over: one colour, one picture, or one of a folder's for each image."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import ImageColor
+
+from data.files import FileError, read_image
+from data.folders import images_by_name
+
+
+@dataclass(frozen=True)
+class Background:
+    """A colour, or files of which an image gets one by its name: the same whenever and wherever it is made."""
+
+    colour: tuple[int, int, int] | None = None
+    files: Sequence[Path] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Background":
+        """From a path, a colour name or #rrggbb; a path that exists is never taken for a colour."""
+        path = Path(text)
+        if path.is_dir():
+            files = [paths[0] for _, paths in sorted(images_by_name(path).items())]
+            if not files:
+                raise FileError(f"{path}: holds no pictures to lay the cut-outs over")
+            return cls(files=files)
+        if path.is_file():
+            read_image(path)  # damaged ones are refused now, not after the first matte
+            return cls(files=(path,))
+        try:
+            return cls(colour=ImageColor.getrgb(text)[:3])
+        except ValueError:
+            raise FileError(f"{text}: is neither a file, nor a folder, nor a colour (white, #20a050)") from None
+
+    def picture(self, name: str, height: int, width: int) -> np.ndarray:
+        """(H, W, 3) float32 in [0, 1]; a picture is scaled to cover and cut evenly on both sides."""
+        if self.colour is not None:
+            return np.broadcast_to(np.array(self.colour, np.float32) / 255, (height, width, 3))
+        picture = read_image(self.files[zlib.crc32(name.encode()) % len(self.files)])
+        ratio = max(height / picture.shape[0], width / picture.shape[1])
+        size = max(width, round(picture.shape[1] * ratio)), max(height, round(picture.shape[0] * ratio))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)
+        top, left = (size[1] - height) // 2, (size[0] - width) // 2
+        return picture[top : top + height, left : left + width].astype(np.float32) / 255

@@ -1,0 +1,207 @@
+"""Clips, one frame in memory at a time: numbered pictures in a folder, or video files."""
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from data.files import IMAGE_SUFFIXES, FileError, read_image
+
+_NUMBER = re.compile(r"(\d+)$")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame; `pixels()` decodes it as uint8 (H, W, 3) RGB, upright.
+
+    Attributes:
+        number: as in the file's name, or counted from 0 in a video.
+        name: what files made from it are called.
+        time: in units of the clip's time base; None in a folder.
+    """
+
+    number: int
+    name: str
+    pixels: Callable[[], np.ndarray]
+    time: int | None = None
+
+
+class SequenceClip:
+    """A folder of pictures whose names end in their numbers; gaps are kept."""
+
+    rate: Fraction | None = None
+    time_base: Fraction | None = None
+
+    def __init__(self, folder: Path) -> None:
+        self.files: dict[int, Path] = {}
+        for path in sorted(folder.iterdir()):
+            found = _NUMBER.search(path.stem)
+            if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or not found:
+                continue
+            if (number := int(found[1])) in self.files:
+                raise FileError(f"{folder}: {self.files[number].name} and {path.name} have the same number; keep one")
+            self.files[number] = path
+        if not self.files:
+            raise FileError(f"{folder}: holds no frames; their names must end in a number (shot_0001.png)")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for number, path in sorted(self.files.items()):
+            yield Frame(number, path.stem, lambda path=path: read_image(path))
+
+
+class VideoClip:
+    """The first video stream of a file, decoded as it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._open() as container:
+            stream = container.streams.video[0]
+            self.rate, self.time_base, self._length = stream.average_rate, stream.time_base, stream.frames
+
+    def __len__(self) -> int:
+        return self._length  # as the header says it; 0 where it does not
+
+    def __iter__(self) -> Iterator[Frame]:
+        with self._open() as container:
+            container.streams.video[0].thread_type = "AUTO"
+            frames = container.decode(video=0)
+            number = 0
+            while True:
+                try:
+                    frame = next(frames, None)
+                except av.FFmpegError as error:
+                    raise FileError(f"{self.path}: damaged at frame {number} ({error.strerror})") from error
+                if frame is None:
+                    return
+                yield Frame(number, f"{number:06d}", lambda frame=frame: _upright(frame), frame.pts)
+                number += 1
+
+    def _open(self) -> av.container.InputContainer:
+        try:
+            container = av.open(str(self.path))
+        except (av.FFmpegError, OSError) as error:
+            raise FileError(f"{self.path}: cannot be read as a video ({error.strerror})") from error
+        if not container.streams.video:
+            container.close()
+            raise FileError(f"{self.path}: has no video stream")
+        return container
+
+
+Clip = SequenceClip | VideoClip
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    pixels = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def open_clip(path: str | Path) -> Clip:
+    """A folder of numbered pictures or a video file."""
+    path = Path(path)
+    if path.is_dir():
+        return SequenceClip(path)
+    if not path.is_file():
+        raise FileError(f"{path}: there is no such video, and no such folder of frames")
+    return VideoClip(path)
+
+
+def pair_frames(clip: Clip, other: Clip) -> Iterator[tuple[Frame, Frame]]:
+    """Frames of two clips that belong together: by number where both are folders, else one after another."""
+    if isinstance(clip, SequenceClip) and isinstance(other, SequenceClip):
+        if missing := sorted(clip.files.keys() - other.files.keys()):
+            raise FileError(f"frame {missing[0]} has no trimap or mask ({len(missing)} missing)")
+        others = {frame.number: frame for frame in other}
+        yield from ((frame, others[frame.number]) for frame in clip)
+        return
+    second = iter(other)
+    for count, frame in enumerate(clip):
+        partner = next(second, None)
+        if partner is None:
+            raise FileError(f"the trimaps or masks end after {count} frames, but the clip goes on")
+        yield frame, partner
+
+
+@dataclass(frozen=True)
+class VideoKind:
+    """Encoder of a kind of file, and its pixel formats with alpha, without it, and for grey."""
+
+    encoder: str
+    with_alpha: str
+    colour: str
+    grey: str
+    options: tuple[tuple[str, str], ...] = ()
+
+
+VIDEO_KINDS = {
+    ".mov": VideoKind("prores_ks", "yuva444p10le", "yuv444p10le", "yuv444p10le", (("profile", "4444"),)),
+    ".mkv": VideoKind("ffv1", "bgra", "bgr0", "gray", (("level", "3"),)),
+    ".webm": VideoKind("libvpx-vp9", "yuva420p", "yuv420p", "yuv420p", (("crf", "20"), ("b", "0"))),
+}
+_ARRAY_FORMATS = {1: "gray", 3: "rgb24", 4: "rgba"}
+
+
+def write_video(
+    path: str | Path, frames: Iterable[tuple[int | None, np.ndarray]], rate: Fraction, time_base: Fraction | None
+) -> int:
+    """Encode frames as ProRes 4444 (.mov), FFV1 (.mkv, lossless) or VP9 (.webm), with alpha where they have it.
+
+    The file appears under its name once it is whole.
+
+    Args:
+        frames: time in units of time_base, or None for the next by the rate; and uint8 (H, W), (H, W, 3) or (H, W, 4).
+
+    Returns:
+        the number of frames.
+    """
+    path = Path(path)
+    temporary = path.parent / f".{uuid.uuid4().hex}{path.suffix.lower()}"
+    count, stream = 0, None
+    try:
+        # Only QuickTime would choose another time base of its own accord.
+        timing = {"video_track_timescale": str((time_base or 1 / rate).denominator)} if path.suffix == ".mov" else {}
+        with av.open(str(temporary), "w", container_options=timing) as container:
+            for count, (time, pixels) in enumerate(frames, 1):
+                if stream is None:
+                    stream = _add_stream(container, VIDEO_KINDS[path.suffix.lower()], pixels, rate, time_base)
+                frame = av.VideoFrame.from_ndarray(pixels, format=_ARRAY_FORMATS[_channels(pixels)])
+                frame.pts, frame.time_base = (count - 1 if time is None else time), (time_base or 1 / rate)
+                container.mux(stream.encode(frame))
+            if stream is None:
+                raise FileError(f"{path}: there are no frames to encode")
+            container.mux(stream.encode(None))
+        os.replace(temporary, path)
+    except (av.FFmpegError, OSError) as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def _add_stream(
+    container: av.container.OutputContainer,
+    kind: VideoKind,
+    pixels: np.ndarray,
+    rate: Fraction,
+    time_base: Fraction | None,
+) -> av.VideoStream:
+    stream = container.add_stream(kind.encoder, rate=rate, options=dict(kind.options))
+    stream.height, stream.width = pixels.shape[:2]
+    channels = _channels(pixels)
+    stream.pix_fmt = {1: kind.grey, 3: kind.colour, 4: kind.with_alpha}[channels]
+    stream.codec_context.time_base = stream.time_base = time_base or 1 / rate
+    if channels == 4 and kind.encoder == "libvpx-vp9":
+        stream.metadata["alpha_mode"] = "1"
+    return stream
+
+
+def _channels(pixels: np.ndarray) -> int:
+    return pixels.shape[2] if pixels.ndim == 3 else 1

@@ -1,0 +1,139 @@
+"""From a mask, an alpha or the alpha channel of a cut-out to a trimap, by distances instead of fixed kernels."""
+
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from data.files import UNKNOWN, FileError
+
+MaskKind = Literal["auto", "mask", "alpha", "instances"]
+CORE_SHARE = 0.5  # a small object or hole keeps what is deeper than this share of its greatest depth
+MIN_CORE_DEPTH_PX = 2.0  # thinner ones are left to the network altogether: a mask is not that exact
+
+
+@dataclass(frozen=True)
+class Width:
+    """How far the unknown band reaches from the edge: pixels, or a share of the object's size (root of its area)."""
+
+    value: float
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.value < (1 if self.relative else 10_000):
+            raise ValueError(f"a band of {self} is out of range: give 0 to 9999 pixels, or 0% to less than 100%")
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g}" if not self.relative else f"{100 * self.value:.4g}%"
+
+    def pixels(self, object_area: int) -> float:
+        """The width for an object of this area."""
+        return self.value * object_area**0.5 if self.relative else self.value
+
+    @classmethod
+    def parse(cls, text: str) -> "Width":
+        """From "12", "12px" or "2.5%"."""
+        try:
+            number = text.strip().removesuffix("px").removesuffix("%")
+            return cls(float(number) / 100, True) if text.strip().endswith("%") else cls(float(number))
+        except ValueError as error:
+            raise ValueError(
+                f"{text!r} is no width ({error}); write pixels (12) or a share of the object (2.5%)"
+            ) from None
+
+
+DEFAULT_WIDTH = Width(0.03, relative=True)
+
+
+def trimap_from_mask(values: np.ndarray, inner: Width = DEFAULT_WIDTH, outer: Width = DEFAULT_WIDTH) -> np.ndarray:
+    """Trimap around the edge of an object.
+
+    What is neither 0 nor 255 is unknown, and so is everything nearer to it, or to the other side, than the widths say.
+    Nothing ever changes sides: thin parts and narrow gaps become unknown. A separate small object, or a hole, that the
+    band would cover entirely keeps its middle.
+
+    Args:
+        values: (H, W) uint8, 0 outside, 255 inside, soft between.
+        inner, outer: how far the band reaches into and out of the object.
+
+    Returns:
+        (H, W) uint8 of 0, 128, 255.
+    """
+    inside, outside = values == 255, values == 0
+    area = int(values.size - np.count_nonzero(outside))
+    trimap = np.full(values.shape, UNKNOWN, np.uint8)
+    trimap[_core(inside, inner.pixels(area))] = 255
+    trimap[_core(outside, outer.pixels(area))] = 0
+    return trimap
+
+
+def drawn_widths(inner: Width, outer: Width, seed: int, name: str) -> tuple[Width, Width]:
+    """Widths between a tenth of those given and all of them, the same for a seed and a name at any time."""
+    shares = np.random.default_rng([seed, zlib.crc32(name.encode())]).uniform(0.1, 1, 2)
+    return replace(inner, value=inner.value * shares[0]), replace(outer, value=outer.value * shares[1])
+
+
+def _core(region: np.ndarray, width_px: float) -> np.ndarray:
+    """Pixels of a bool region that are farther than width_px from its edge; the picture's border is no edge."""
+    if region.all() or not region.any():
+        return region
+    depth = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    core = depth > width_px
+    count, labels = cv2.connectedComponents(region.astype(np.uint8), connectivity=4)
+    deepest = np.zeros(count, np.float32)
+    np.maximum.at(deepest, labels[region], depth[region])
+    covered = (deepest <= width_px) & (deepest >= MIN_CORE_DEPTH_PX)
+    covered[0] = False
+    if covered.any():
+        core |= covered[labels] & (depth > CORE_SHARE * deepest[labels])
+    return core
+
+
+def instance_trimaps(
+    labels: np.ndarray, inner: Width = DEFAULT_WIDTH, outer: Width = DEFAULT_WIDTH
+) -> dict[int, np.ndarray]:
+    """One trimap for each label but 0; to each object the others are background."""
+    found = [int(label) for label in np.unique(labels) if label]
+    return {
+        label: trimap_from_mask(np.where(labels == label, np.uint8(255), np.uint8(0)), inner, outer) for label in found
+    }
+
+
+def read_mask(path: str | Path, kind: MaskKind = "auto") -> np.ndarray:
+    """Read a mask as uint8 (H, W), upright.
+
+    Args:
+        kind: "alpha": the alpha channel or, without one, the grey values, as they are; "mask": the same, cut at one
+            half (antialiased and JPEG masks); "auto": "alpha" for files with an alpha channel, else "mask";
+            "instances": label numbers (palette indices, or grey values).
+    """
+    path = Path(path)
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise FileError(f"{path}: cannot be read as an image ({' '.join(str(error).split())})") from error
+    if kind == "instances":
+        return _labels(path, image)
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    if has_alpha:
+        values = np.asarray(image.convert("RGBA"))[..., 3]
+    elif image.mode.startswith("I"):
+        values = (np.asarray(image).astype(np.float32) / 257 + 0.5).astype(np.uint8)  # 16-bit grey
+    else:
+        grey = image.mode in ("1", "L")
+        values = np.asarray(image.convert("L")) if grey else np.asarray(image.convert("RGB")).max(axis=2)
+    if kind == "mask" or (kind == "auto" and not has_alpha):
+        values = np.where(values >= UNKNOWN, np.uint8(255), np.uint8(0))
+    return np.ascontiguousarray(values)
+
+
+def _labels(path: Path, image: Image.Image) -> np.ndarray:
+    labels = np.asarray(image)
+    if image.mode not in ("P", "L", "I", "I;16"):
+        raise FileError(f"{path}: instances are palette or grey images (one number an object), not {image.mode}")
+    return labels

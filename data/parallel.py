@@ -1,0 +1,46 @@
+"""One function over many items on all cores, one outcome an item, failures included."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+import cv2
+
+Item = TypeVar("Item")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def outcomes(work: Callable[[Item], Any], items: Sequence[Item], workers: int) -> Iterator[tuple[Item, Any, str]]:
+    """Yield (item, result, "") or (item, None, what is wrong) as items are finished.
+
+    `work` and the items travel to other processes; a `ValueError` or `OSError` counts as the item's own failure.
+    """
+    if workers <= 1 or len(items) <= 1:
+        yield from ((item, *_attempt(work, item)) for item in items)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(items)), context, _one_thread) as pool:
+        futures = {pool.submit(_attempt, work, item): item for item in items}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], *future.result()
+            except BrokenProcessPool:
+                yield futures[future], None, "a worker process was killed, most likely for lack of memory"
+
+
+def _attempt(work: Callable[[Item], Any], item: Item) -> tuple[Any, str]:
+    try:
+        return work(item), ""
+    except (ValueError, OSError, MemoryError, cv2.error) as error:
+        return None, " ".join(str(error).split()) or type(error).__name__
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)

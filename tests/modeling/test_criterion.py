@@ -1,0 +1,27 @@
+"""AEMatter's criterion; the others are held to published training steps in test_train_step.py and test_diffmatte.py."""
+
+import pytest
+import torch
+
+from modeling.criterion import AEMatterCriterion
+from modeling.output import MattingOutput
+
+
+def test_known_region_counts_only_where_it_is_wrong():
+    trimap = torch.full((1, 1, 48, 48), 0.5)
+    trimap[..., :16], trimap[..., 32:] = 0, 1
+    target = (trimap == 1).float()
+    losses = AEMatterCriterion()(MattingOutput(torch.where(trimap == 0.5, 0.0, 0.3)), target, trimap)
+    assert losses["l1_loss"].item() == 0 and losses["laplacian_loss"].item() == 0
+    assert losses["unknown_l1_loss"].item() < 2e-6  # the smoothing of 48 * 48 pixels
+    wrong = AEMatterCriterion()(MattingOutput(torch.zeros_like(target)), 1 - target, trimap)
+    assert wrong["l1_loss"].item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradients_are_finite_in_half_precision(dtype: torch.dtype):
+    alpha = torch.zeros(1, 1, 48, 48, dtype=dtype, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = AEMatterCriterion()(MattingOutput(alpha), torch.zeros(1, 1, 48, 48), torch.full((1, 1, 48, 48), 0.5))
+    sum(losses.values()).backward()
+    assert alpha.grad.isfinite().all()

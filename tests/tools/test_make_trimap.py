@@ -1,0 +1,66 @@
+import cv2
+import numpy as np
+import pytest
+
+from tools.make_trimap import main
+
+
+@pytest.fixture
+def mask() -> np.ndarray:
+    return cv2.circle(np.zeros((60, 80), np.uint8), (40, 30), 20, 255, -1)
+
+
+def test_one_file_with_preview(tmp_path, mask):
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), np.full((60, 80, 3), 128, np.uint8))
+    arguments = [tmp_path / "m.png", tmp_path / "out/t.png", "--inner", "3", "--outer", "10%"]
+    arguments += ["--preview", tmp_path / "out/p.png", "--image", tmp_path / "photo.jpg"]
+    assert main([*map(str, arguments)]) == 0
+    trimap = cv2.imread(str(tmp_path / "out/t.png"), cv2.IMREAD_UNCHANGED)
+    assert set(np.unique(trimap)) == {0, 128, 255}
+    preview = cv2.imread(str(tmp_path / "out/p.png"))
+    unknown = preview[trimap == 128]
+    assert (unknown[:, 2] > unknown[:, 0]).all()  # red on grey
+
+
+def test_a_folder_is_mirrored_and_resumed(tmp_path, mask):
+    (tmp_path / "masks/sub").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "masks/a.png"), mask)
+    cv2.imwrite(str(tmp_path / "masks/sub/b.jpg"), mask)
+    arguments = [str(tmp_path / "masks"), str(tmp_path / "out"), "--workers", "1"]
+    assert main(arguments) == 0
+    stamp = (tmp_path / "out/sub/b.png").stat().st_mtime_ns
+    (tmp_path / "out/a.png").unlink()
+    assert main(arguments) == 0
+    assert (tmp_path / "out/a.png").is_file() and (tmp_path / "out/sub/b.png").stat().st_mtime_ns == stamp
+
+
+def test_instances_get_a_trimap_each(tmp_path):
+    labels = np.zeros((40, 80), np.uint8)
+    labels[5:35, 5:35], labels[5:35, 45:75] = 3, 9
+    cv2.imwrite(str(tmp_path / "m.png"), labels)
+    assert main([str(tmp_path / "m.png"), str(tmp_path / "t.png"), "--kind", "instances", "--band", "2"]) == 0
+    assert sorted(path.name for path in tmp_path.glob("t*.png")) == ["t_3.png", "t_9.png"]
+
+
+def test_bad_files_cost_one_line_each(tmp_path, mask, caplog):
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "masks/good.png"), mask)
+    cv2.imwrite(str(tmp_path / "masks/empty.png"), mask * 0)
+    (tmp_path / "masks/broken.png").write_bytes(b"\x89PNG")
+    assert main([str(tmp_path / "masks"), str(tmp_path / "out"), "--workers", "1"]) == 1
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 2 and any("empty" in line for line in errors) and any("broken" in line for line in errors)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+@pytest.mark.parametrize("arguments", [["no.png", "t.png"], ["m.png", "t.jpg"], ["m.png", "t.png", "--inner", "-1"]])
+def test_wrong_arguments_exit_with_2(tmp_path, mask, arguments, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("m.png", mask)
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["m.png"]

@@ -1,0 +1,148 @@
+"""Make trimaps from masks, alpha mattes or cut-outs (RGBA): one file or a whole folder.
+
+Exit codes: 0 all made, 1 some files failed, 2 wrong arguments.
+"""
+
+import argparse
+import functools
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tqdm import tqdm
+
+from data.files import IMAGE_SUFFIXES, FileError, read_image, write_atomic
+from data.folders import images_by_name
+from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
+from data.parallel import available_cores, outcomes
+from data.preview import overlay_trimap
+
+logger = logging.getLogger("make_trimap")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One mask; `name` is its path inside the folder without suffix."""
+
+    name: str
+    mask: Path
+    image: Path | None
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mask", type=Path, help="mask, alpha or RGBA cut-out; or a folder of them")
+    parser.add_argument("output", type=Path, help="PNG file or folder to write, as the input is a file or a folder")
+    parser.add_argument(
+        "--kind", choices=("auto", "mask", "alpha", "instances"), default="auto",
+        help="mask: cut at one half; alpha: soft values are unknown; instances: one trimap for each number, written as "
+        "NAME_NUMBER.png; auto: alpha for files with an alpha channel, else mask",
+    )  # fmt: skip
+    parser.add_argument("--band", metavar="WIDTH", help="both widths at once")
+    for side, where in (("inner", "into"), ("outer", "out of")):
+        parser.add_argument(
+            f"--{side}", metavar="WIDTH", help=f"how far the unknown band reaches {where} the object: pixels (12) or a "
+            f"share of the root of its area (2.5%%); default {str(DEFAULT_WIDTH).replace('%', '%%')}",
+        )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, help="draw both widths anew for each file, up to those given; the same for the same seed"
+    )
+    parser.add_argument("--preview", type=Path, help="also write overlays here; a file or a folder like the output")
+    parser.add_argument("--image", type=Path, help="photograph or folder of them for the overlays (else the mask)")
+    parser.add_argument("--overwrite", action="store_true", help="make again what is there")
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all %(default)s cores)")
+    args = parser.parse_args(argv)
+    try:
+        for side in ("inner", "outer"):
+            text = getattr(args, side) or args.band
+            setattr(args, side, Width.parse(text) if text else DEFAULT_WIDTH)
+    except ValueError as error:
+        parser.error(str(error))
+    if args.mask.is_file() and args.output.suffix.lower() != ".png":
+        parser.error(f"{args.output}: trimaps are PNG files; end the name in .png")
+    if args.image and not args.preview:
+        parser.error("--image is for the overlays: name where they go with --preview")
+    return args
+
+
+def find_jobs(args: argparse.Namespace) -> list[Job]:
+    """The masks to do and where their photographs are."""
+    if args.mask.is_file():
+        return [Job("", args.mask, args.image)]
+    if not args.mask.is_dir():
+        raise FileError(f"{args.mask}: there is no such file or folder")
+    if args.image and not args.image.is_dir():
+        raise FileError(f"{args.image}: is no folder, but the masks are in one")
+    masks = images_by_name(args.mask)
+    if not masks:
+        raise FileError(f"{args.mask}: holds no masks ({', '.join(IMAGE_SUFFIXES)})")
+    images = images_by_name(args.image) if args.image else {}
+    if args.image and (missing := sorted(masks.keys() - images.keys())):
+        raise FileError(f"{args.image}: holds no photograph {missing[0]} ({len(missing)} missing)")
+    if double := [paths for paths in masks.values() if len(paths) > 1]:
+        raise FileError(f"{double[0][0]} and {double[0][1].name} would make the same trimap; move one of them away")
+    return [Job(name, masks[name][0], images[name][0] if name in images else None) for name in sorted(masks)]
+
+
+def work(job: Job, args: argparse.Namespace) -> int:
+    """Write the trimaps of one mask; returns how many."""
+    target = args.output / f"{job.name}.png" if job.name else args.output
+    preview = args.preview and (args.preview / f"{job.name}.png" if job.name else args.preview)
+    instances = args.kind == "instances"
+    if not instances and not args.overwrite and target.is_file() and (preview is None or preview.is_file()):
+        return 0
+    values = read_mask(job.mask, args.kind)
+    if not values.any():
+        raise FileError(f"{job.mask}: the mask is empty, there is no object in it")
+    image = read_image(job.image) if job.image else np.repeat((values > 0)[..., None] * np.uint8(200), 3, axis=2)
+    if preview and image.shape[:2] != values.shape:
+        raise FileError(f"{job.mask}: is {values.shape}, but its photograph is {image.shape[:2]}; resize one of them")
+    widths = args.inner, args.outer
+    if args.seed is not None:
+        widths = drawn_widths(*widths, args.seed, job.name or job.mask.stem)
+    if instances:
+        found = instance_trimaps(values, *widths)
+    else:
+        found = {0: trimap_from_mask(values, *widths)}
+    for number, trimap in found.items():
+        suffix = f"_{number}.png" if instances else ".png"
+        if preview:
+            write_png(preview.with_name(preview.stem + suffix), overlay_trimap(image, trimap))
+        write_png(target.with_name(target.stem + suffix), trimap)
+    return len(found)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    args, start = parse(argv), time.perf_counter()
+    try:
+        jobs = find_jobs(args)
+    except FileError as error:
+        logger.error("%s", error)
+        return 2
+    made = failed = 0
+    for _, count, error in tqdm(outcomes(functools.partial(work, args=args), jobs, args.workers), total=len(jobs),
+                                disable=None, delay=1):  # fmt: skip
+        made += count or 0
+        if error:
+            failed += 1
+            logger.error("%s", error)
+    logger.info("%d trimaps from %d masks, %d failed in %.1f s", made, len(jobs), failed, time.perf_counter() - start)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
