@@ -142,30 +142,9 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 
 def test_transformers_weights_load_and_give_the_same_alpha(tmp_path: Path) -> None:
-    from transformers import VitDetConfig, VitMatteConfig, VitMatteForImageMatting
+    from tests.reference.transformers_vitmatte import build_transformers  # imports slowly
 
-    backbone = VitDetConfig(
-        num_channels=4,
-        hidden_size=384,
-        num_attention_heads=6,
-        image_size=512,
-        pretrain_image_size=224,
-        patch_size=16,
-        window_size=14,
-        use_absolute_position_embeddings=True,
-        use_relative_position_embeddings=True,
-        window_block_indices=[0, 1, 3, 4, 6, 7, 9, 10],
-        residual_block_indices=[2, 5, 8, 11],
-        out_features=["stage12"],
-    )
-    config = VitMatteConfig(
-        backbone_config=backbone,
-        hidden_size=384,
-        batch_norm_eps=1e-5,
-        convstream_hidden_sizes=[48, 96, 192],
-        fusion_hidden_sizes=[256, 128, 64, 32],
-    )
-    theirs = VitMatteForImageMatting(config).eval()
+    theirs = build_transformers(384)
     with torch.no_grad():
         for parameter in theirs.parameters():  # some start at zero
             parameter.add_(0.02 * torch.randn_like(parameter))

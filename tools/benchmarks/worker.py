@@ -94,7 +94,7 @@ def runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray,
             return matte.alpha, [int(keep.sum()) for keep in matte.keep]
 
         return ours
-    theirs = transformers_model(model, point.variant).to(point.device) if point.who == "transformers" else None
+    theirs = transformers_model(model).to(point.device) if point.who == "transformers" else None
 
     @torch.inference_mode()
     def other(image: np.ndarray, trimap: np.ndarray) -> tuple[np.ndarray, list[int]]:
@@ -112,36 +112,13 @@ def runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray,
     return other
 
 
-def transformers_model(ours: ViTMatte, variant: str) -> nn.Module:
+def transformers_model(ours: ViTMatte) -> nn.Module:
     """Hugging Face's network of the same size with the same weights, instead of ours."""
-    from transformers import VitDetConfig, VitMatteConfig, VitMatteForImageMatting
+    from tests.reference.transformers_vitmatte import build_transformers  # imports slowly
 
-    width = ours.backbone.embed_dim
-    backbone = VitDetConfig(
-        num_channels=4,
-        hidden_size=width,
-        num_attention_heads=width // 64,
-        image_size=512,
-        pretrain_image_size=224,
-        patch_size=16,
-        window_size=14,
-        use_absolute_position_embeddings=True,
-        use_relative_position_embeddings=True,
-        window_block_indices=[0, 1, 3, 4, 6, 7, 9, 10],
-        residual_block_indices=[2, 5, 8, 11],
-        out_features=["stage12"],
-    )
-    config = VitMatteConfig(
-        backbone_config=backbone,
-        hidden_size=width,
-        batch_norm_eps=1e-5,
-        convstream_hidden_sizes=[48, 96, 192],
-        fusion_hidden_sizes=[256, 128, 64, 32],
-    )
-    model = VitMatteForImageMatting(config).eval().requires_grad_(False)
-    state = ours.state_dict()
+    model, state = build_transformers(ours.backbone.embed_dim), ours.state_dict()
     model.load_state_dict({name: state[our_name(name)] for name in model.state_dict()})
-    return model
+    return model.requires_grad_(False)
 
 
 def matrix_rate(point: Point) -> float:
