@@ -33,6 +33,7 @@ class DiffMatte(nn.Module):
     """
 
     training_inputs = ("alpha", "iteration")  # of `forward`, beyond image and trimap
+    draws_noise = True  # `matte` takes the image's name, by which the noise is drawn
 
     def __init__(
         self,

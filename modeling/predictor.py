@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from modeling.budget import Limits, fit, parse_memory
 from modeling.checkpoint import load_weights
 from modeling.decoder.folding import fold_batch_norms_
-from modeling.diffmatte import DiffMatte
 from modeling.memory import free, in_use
 from modeling.output import MattingOutput
 from modeling.tta import predict_views
@@ -139,7 +138,7 @@ class Predictor:
 
     def _retried(self, image: Tensor, trimap: Tensor, name: str, limits: Limits) -> tuple[MattingOutput, Limits]:
         """One view, in ever smaller pieces where memory runs out; with the limits that sufficed."""
-        named = {"name": name} if isinstance(self.model, DiffMatte) else {}
+        named = {"name": name} if getattr(self.model, "draws_noise", False) else {}
         for attempt in range(OUT_OF_MEMORY_RETRIES + 1):
             try:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
