@@ -158,7 +158,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
 def _quantise(path: Path, alpha: np.ndarray, bit_depth: int) -> np.ndarray:
     if alpha.ndim != 2 or alpha.size == 0:
         raise ValueError(f"{path}: an alpha has two dimensions (H, W) and at least one pixel, not shape {alpha.shape}")
-    levels = 2**bit_depth - 1
+    levels = np.float64(2**bit_depth - 1)  # float32 would add to the error of 16 bits
     quantised = np.empty(alpha.shape, np.uint8 if bit_depth == 8 else np.uint16)
     for start in range(0, alpha.shape[0], _ROWS):
         rows = alpha[start : start + _ROWS]
