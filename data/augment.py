@@ -38,6 +38,12 @@ class JitterSettings:
 
 
 @dataclass(frozen=True)
+class ColourMatchSettings:
+    probability: float = 0.0  # of a foreground moved towards its background; not in the published pipeline
+    max_amount: float = 0.9  # 1: the same mean and deviation in each channel
+
+
+@dataclass(frozen=True)
 class Affine:
     """Angles in radians; a negative scale is a flip."""
 
@@ -121,6 +127,32 @@ def jitter_colour(
     cv2.subtract((np.inf, 2, 2, 0), hsv, dst=scaled)
     cv2.min(hsv, scaled, dst=hsv)  # reflects what exceeds 1
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=scaled)
+
+
+def match_colours(
+    foreground: np.ndarray,
+    alpha: np.ndarray,
+    background: np.ndarray,
+    rng: np.random.Generator,
+    settings: ColourMatchSettings,
+) -> np.ndarray:
+    """Shift a foreground's colours part of the way to those of the background, so that colour alone does not tell them
+    apart; with 1 - `probability` return it as it is.
+
+    Args:
+        foreground, background: (H, W, 3) float32 RGB in [0, 1].
+        alpha: (H, W) float32; means and deviations of the foreground are taken where it is positive.
+    """
+    visible = (alpha > 0).astype(np.uint8)
+    if rng.random() >= settings.probability or not visible.any():
+        return foreground
+    amount = rng.uniform(0, settings.max_amount)
+    mean, deviation = (values[:, 0] for values in cv2.meanStdDev(foreground, mask=visible))
+    to_mean, to_deviation = (values[:, 0] for values in cv2.meanStdDev(background))
+    scale = 1 + amount * (np.clip(to_deviation / np.maximum(deviation, 0.02), 0.5, 2) - 1)
+    shift = mean + amount * (to_mean - mean) - scale * mean
+    return np.clip(foreground * scale.astype(np.float32) + shift.astype(np.float32), 0, 1)
+
 
 def guidance_mask(alpha: np.ndarray, rng: np.random.Generator, max_kernel_px: int = 29) -> np.ndarray:
     """A rough object mask (uint8, 0 or 1): alpha cut at a random height, then grown or shrunk or both."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from data.augment import (
     AffineSettings,
+    ColourMatchSettings,
     CropSettings,
     JitterSettings,
     canvas_size,
@@ -24,6 +25,7 @@ from data.augment import (
     draw_affine,
     guidance_mask,
     jitter_colour,
+    match_colours,
 )
 from data.composite import blend, merge_foregrounds, union_alpha
 from data.realworld import RealWorldSettings, spoil
@@ -53,6 +55,7 @@ class CompositionSettings:
     trimap: TrimapSettings = field(default_factory=TrimapSettings)
     crop: CropSettings = field(default_factory=CropSettings)
     jitter: JitterSettings = field(default_factory=JitterSettings)
+    colour_match: ColourMatchSettings = field(default_factory=ColourMatchSettings)
     realworld: RealWorldSettings = field(default_factory=RealWorldSettings)
     guidance_mask: bool = False  # a spoilt object mask for networks guided by one
 
@@ -167,7 +170,8 @@ def render_crop(
     to_background = plan.to_background(background.shape[:2])
     shown = read_upright(background, to_background, plan.size, draw_interpolation(rng))
     shown = np.multiply(shown, np.float32(1 / 255), dtype=np.float32)
-    image = blend(jitter_colour(colour, alpha, rng, settings.jitter), shown, alpha)
+    jittered = jitter_colour(colour, alpha, rng, settings.jitter)
+    image = blend(match_colours(jittered, alpha, shown, rng, settings.colour_match), shown, alpha)
     crop = {"image": spoil(image, rng, settings.realworld), "alpha": alpha, "trimap": plan.trimap}
     if settings.guidance_mask:
         crop["mask"] = cut_mask(guidance_mask(alpha, rng), rng)

@@ -4,7 +4,13 @@ import math
 from collections.abc import Sequence
 
 from detectron2.solver import WarmupParamScheduler
-from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamScheduler
+from fvcore.common.param_scheduler import (
+    CompositeParamScheduler,
+    ConstantParamScheduler,
+    CosineParamScheduler,
+    MultiStepParamScheduler,
+    ParamScheduler,
+)
 
 
 def iterations(images: int, batch: int, epochs: float) -> int:
@@ -22,6 +28,18 @@ def stepped_multiplier(
     reached = [milestone for milestone in milestones if milestone < max_iter]
     steps = MultiStepParamScheduler(list(values)[: len(reached) + 1], num_updates=max_iter, milestones=reached)
     return WarmupParamScheduler(steps, warmup_factor, min(warmup_iters / max_iter, 1.0))
+
+
+def warm_stable_decay(max_iter: int, warmup_iters: int, decay_share: float) -> ParamScheduler:
+    """Multiplier of the learning rate: linear warm-up, 1, and half a cosine to 0 over the last `decay_share`.
+
+    A run may be lengthened before its decay begins, by resuming it with a larger `train.max_iter`.
+    """
+    if not 0 < decay_share < 1:
+        raise ValueError(f"decay_share is {decay_share}; it must be between 0 and 1")
+    parts = [ConstantParamScheduler(1.0), CosineParamScheduler(1.0, 0.0)]
+    stable = CompositeParamScheduler(parts, [1 - decay_share, decay_share], ["fixed", "rescaled"])
+    return WarmupParamScheduler(stable, 0.001, min(warmup_iters / max_iter, 1.0))
 
 
 class CosineByEpoch(ParamScheduler):

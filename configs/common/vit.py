@@ -36,3 +36,10 @@ def mematte(embed_dim: int, num_heads: int):
         decoder=L(DetailCapture)(feature_chans=embed_dim),
         distill=True,
     )
+
+
+def narrow_decoder(embed_dim: int):
+    """The decoder at half its width, for the tiny models."""
+    return L(DetailCapture)(
+        feature_chans=embed_dim, stream_chans=[24, 48, 96], fusion_chans=[128, 64, 32, 16], head_chans=8
+    )

@@ -1,0 +1,47 @@
+"""Free material: cut-outs of games and drawing programs, drawn foregrounds, and photographs, all by
+tools/prepare_free_set.py in the folder of MATTING_DATA. Weights keep the many plants from prevailing.
+"""
+
+from detectron2.config import LazyCall as L
+
+from data.augment import ColourMatchSettings
+from data.realworld import RealWorldSettings
+from data.sources import BackgroundFolder, CutoutFolder, MixedForegrounds
+
+from .data_dim import dataloader
+
+WEIGHTS = {  # by the beginning of a file's name
+    "drawn": {
+        ("hair", "fur"): 0.18,
+        ("net", "lace"): 0.08,
+        ("grass", "leaves", "torn"): 0.10,
+        ("smoke", "glass"): 0.07,
+        ("solid",): 0.07,
+    },
+    "cutouts": {
+        ("tuxpaint",): 0.20,  # photographed animals, food, objects
+        ("wesnoth",): 0.12,  # painted people and animals
+        ("0ad", "flightgear", "megaglest", "stk", "trigger", "torcs", "eztree", "etr", "nexuiz", "opencity"): 0.13,
+        ("freeorion", "naev"): 0.03,  # smoke and light
+        ("redeclipse", "stellarium", "ufoai"): 0.02,
+    },
+}
+chosen = [(folder, names, weight) for folder, kinds in WEIGHTS.items() for names, weight in kinds.items()]
+
+dataset = dataloader.train.dataset
+dataset.foregrounds = L(MixedForegrounds)(
+    sources=[
+        L(CutoutFolder)(root=folder, patterns=[f"{name}_*" for name in names]) for folder, names, _ in chosen
+    ],
+    weights=[weight for _, _, weight in chosen],
+)
+dataset.backgrounds = L(BackgroundFolder)(root="backgrounds")
+dataset.length = 20_000
+dataset.crops_per_foreground = 2
+dataset.settings.merge_probability = 0.15
+dataset.settings.trimap.max_kernel_px = 45
+dataset.settings.colour_match = L(ColourMatchSettings)(probability=0.4, max_amount=0.9)
+dataset.settings.realworld = L(RealWorldSettings)(
+    probability=0.5, max_jpeg_compression=50.0, max_blur_px=1.2, max_noise=15.0
+)
+dataloader.train.num_workers = 2

@@ -1,0 +1,51 @@
+"""Tables out of what was measured."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+METRICS = ("sad", "mse", "grad", "conn")
+
+
+def common_images(results: Mapping[str, dict]) -> list[str]:
+    """Images that every method could do."""
+    sets = [{name for name, image in result["images"].items() if "error" not in image} for result in results.values()]
+    return sorted(set.intersection(*sets)) if sets else []
+
+
+def kept_share(result: dict, kind: tuple[str, ...] = ("unknown", "known"), block: int | None = None) -> float | None:
+    """Share of tokens that were kept, over all images, of one block or all; None without routing."""
+    kept = total = 0
+    for image in result["images"].values():
+        for index, shares in enumerate(image.get("kept", [])):
+            if block in (None, index):
+                kept += sum(shares[name][0] for name in kind)
+                total += sum(shares[name][1] for name in kind)
+    return kept / total if total else None
+
+
+def score_table(results: Mapping[str, dict]) -> str:
+    """Markdown, one line a method: means over the images that all could do."""
+    names = common_images(results)
+    lines = [
+        "| method | SAD | MSE | Grad | Conn | seconds | peak memory, MiB | tokens kept |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for label, result in results.items():
+        images = [result["images"][name] for name in names]
+        means = " | ".join(f"{np.mean([image[metric] for image in images]):.2f}" for metric in METRICS)
+        seconds, share = np.mean([image["seconds"] for image in images]), kept_share(result)
+        kept = "" if share is None else f"{100 * share:.1f} %"
+        lines.append(f"| {label} | {means} | {seconds:.2f} | {result['peak_bytes'] / 2**20:.0f} | {kept} |")
+    return "\n".join(lines)
+
+
+def routing_table(result: dict) -> str:
+    """Markdown: of the tokens that hold unknown pixels and of the others, how many each block kept."""
+    blocks = max((len(image.get("kept", [])) for image in result["images"].values()), default=0)
+    lines = ["| routed block | unknown tokens kept | known tokens kept | all |", "|---|---|---|---|"]
+    for block in range(blocks):
+        shares = [kept_share(result, kind, block) for kind in (("unknown",), ("known",), ("unknown", "known"))]
+        cells = " | ".join("" if share is None else f"{100 * share:.1f} %" for share in shares)
+        lines.append(f"| {block + 1} | {cells} |")
+    return "\n".join(lines)

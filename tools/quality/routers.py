@@ -1,0 +1,45 @@
+"""Routers that keep another share of the tokens than they learnt to, or any tokens at all."""
+
+import torch
+from torch import Tensor, nn
+
+from modeling.backbone.routing import Router
+
+
+class FixedShare(nn.Module):
+    """Keeps the given share of the tokens: those that the router ranks first."""
+
+    def __init__(self, router: Router, share: float) -> None:
+        super().__init__()
+        if not 0 < share <= 1:
+            raise ValueError(f"share is {share}; it must be above 0 and at most 1")
+        self.router, self.share = router, share
+
+    def forward(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
+        logp = self.router(tokens, chunk_tokens)  # (B, h, w, 2)
+        margins = (logp[..., 0] - logp[..., 1]).flatten(1)  # (B, N)
+        return _keeping(margins, torch.full((len(margins),), round(self.share * margins.shape[1])), logp)
+
+
+class Shuffled(nn.Module):
+    """Keeps as many tokens as the router would, but any; by a seed, the same in every run."""
+
+    def __init__(self, router: Router, seed: int) -> None:
+        super().__init__()
+        self.router = router
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
+        logp = self.router(tokens, chunk_tokens)  # (B, h, w, 2)
+        counts = (logp[..., 0] > logp[..., 1]).flatten(1).sum(1)
+        margins = torch.rand(logp[..., 0].flatten(1).shape, generator=self.generator)
+        return _keeping(margins.to(logp.device), counts, logp)
+
+
+def _keeping(ranks: Tensor, counts: Tensor, like: Tensor) -> Tensor:
+    """Log-probabilities shaped as `like` (B, h, w, 2) that keep the `counts` (B,) tokens of greatest rank (B, N)."""
+    margins = torch.full_like(ranks, -1.0)
+    for row, rank, count in zip(margins, ranks, counts.tolist(), strict=True):
+        row[rank.topk(count).indices] = 1.0
+    logits = torch.stack([margins, -margins], dim=-1).view_as(like)
+    return logits.log_softmax(dim=-1)
