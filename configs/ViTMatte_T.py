@@ -9,4 +9,4 @@ from .common.tiny import crops, decoder, encoder, optimizer, training
 
 model = L(ViTMatte)(backbone=encoder(routed=False), decoder=decoder())
 dataloader = crops(windows=1)
-train, lr_multiplier = training("ViTMatte_T", batch=16, iterations=6_000)
+train, lr_multiplier = training("ViTMatte_T", batch=8, iterations=6_000)

@@ -31,7 +31,7 @@ class Predicts(Protocol):
         """uint8 (H, W, 3) RGB, uint8 (H, W) of 0, 128, 255, name -> float32 (H, W) in [0, 1]."""
 
     def run(self, image: np.ndarray, trimap: np.ndarray, name: str) -> Matte:
-        """The same with the routing maps; asked for by previews only."""
+        """The same with the routing maps."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,13 @@ class Job:
 
 @dataclass
 class Report:
-    """What became of the jobs; `failures` are (name, reason)."""
+    """What became of the jobs; `failures` are (name, reason). Tokens are those of all routed blocks together."""
 
     done: int = 0
     skipped: int = 0
     pixels: int = 0
+    tokens: int = 0
+    tokens_kept: int = 0
     seconds: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
 
@@ -56,7 +58,15 @@ class Report:
         """One line without memory, which is the device's to know."""
         speed = self.pixels / 1e6 / self.seconds if self.seconds else 0.0
         counts = f"{self.done} done, {len(self.failures)} failed, {self.skipped} skipped"
-        return f"{counts} in {self.seconds:.1f} s, {speed:.2f} megapixels per second"
+        kept = f", {self.tokens_kept / self.tokens:.1%} of tokens in full attention" if self.tokens else ""
+        return f"{counts} in {self.seconds:.1f} s, {speed:.2f} megapixels per second{kept}"
+
+    def count(self, matte: Matte) -> None:
+        """Record a matte that was written."""
+        self.done += 1
+        self.pixels += matte.alpha.size
+        self.tokens += sum(keep.size for keep in matte.keep)
+        self.tokens_kept += sum(int(keep.sum()) for keep in matte.keep)
 
     def fail(self, job: Job, error: Exception) -> None:
         """Record and log one line; the traceback of what was not foreseen is kept for debugging."""
@@ -127,7 +137,7 @@ def run(
             load.exception()  # waits: what is decoded further ahead than one image only costs memory
             loaded, load = load, load_job(index + 1)
             try:
-                predicted = _predict(predictor, loaded, job.pair.name, outputs)
+                predicted = _predict(predictor, loaded, job.pair.name)
             except Exception as error:  # one bad image must not cost the others, whatever is wrong with it
                 report.fail(job, error)
                 advance()
@@ -184,24 +194,20 @@ class _Predicted:
     matte: Matte
 
 
-def _predict(predictor: Predicts, loading: Future, name: str, outputs: Outputs) -> _Predicted | None:
+def _predict(predictor: Predicts, loading: Future, name: str) -> _Predicted | None:
     loaded = loading.result()
-    if loaded is None:
-        return None
-    wanted = "preview" in outputs.kinds
-    matte = predictor.run(*loaded, name) if wanted else Matte(predictor.predict(*loaded, name), [])
-    return _Predicted(*loaded, matte)
+    return None if loaded is None else _Predicted(*loaded, predictor.run(*loaded, name))
 
 
-def _write(job: Job, predicted: _Predicted, outputs: Outputs) -> int:
-    """Write the files of one matte; returns its pixels."""
+def _write(job: Job, predicted: _Predicted, outputs: Outputs) -> Matte:
+    """Write the files of one matte, and return it."""
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{job.output.parent}: cannot be created ({error.strerror or error})") from error
     matte = predicted.matte
     outputs.write(job.output, job.pair.image, predicted.image, predicted.trimap, matte.alpha, matte.keep, job.pair.name)
-    return matte.alpha.size
+    return matte
 
 
 def _finish(report: Report, writing: tuple[Job, Future] | None, advance: Callable[[], object]) -> None:
@@ -210,8 +216,7 @@ def _finish(report: Report, writing: tuple[Job, Future] | None, advance: Callabl
         return
     job, future = writing
     try:
-        report.pixels += future.result()
-        report.done += 1
+        report.count(future.result())
     except Exception as error:  # as above: the disk may be full for this one and not for the next
         report.fail(job, error)
     advance()

@@ -1,7 +1,7 @@
 """Score MEMatte-T, its teacher, and closed-form and KNN matting on a folder with true alphas, and print the tables.
 
 MEMatte-T is run as it was trained, with all and with a twentieth of the tokens in global attention, and with as many
-tokens as it wants but random ones. Each method runs in a process of its own; what is measured already (in the JSON file)
+tokens as it wants but random ones. Each method runs in a process of its own; what the JSON file holds already
 is not measured again. The classical methods come from pymatting, which requirements-dev.txt installs.
 
   python tools/benchmark_quality.py --data-dir Datasets/validation --output output/quality.json

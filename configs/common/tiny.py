@@ -15,7 +15,7 @@ from .vit import backbone, narrow_decoder
 
 EMBED_DIM, NUM_HEADS, WINDOW_PX = 192, 3, 14 * 16
 
-optimizer.params.lr = 1e-3
+optimizer.params.lr = 8e-4
 optimizer.params.layer_decay = 1.0
 optimizer.params.weight_decay = 0.05
 

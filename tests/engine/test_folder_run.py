@@ -14,20 +14,21 @@ from data.folders import Pair, find_pairs
 from engine import folder_run
 from engine.folder_run import Job, checked, plan, prepare_output, run
 from engine.outputs import Outputs
+from modeling.predictor import Matte
 
 NAMES = ["a", "b", "c", "sub/d"]
 
 
 class Halves:
-    """Stands in for a network: 0.5 where unknown."""
+    """Stands in for a network: 0.5 where unknown; of four tokens it keeps one."""
 
     def __init__(self):
         self.calls = 0
 
-    def predict(self, image, trimap, name):
+    def run(self, image, trimap, name):
         self.calls += 1
         assert image.dtype == trimap.dtype == np.uint8 and image.shape == (*trimap.shape, 3)
-        return (trimap / np.float32(255)).astype(np.float32)
+        return Matte((trimap / np.float32(255)).astype(np.float32), [np.array([[False, True], [False, False]])])
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def test_all_are_done_and_sub_folders_mirrored(root, tmp_path, bit_depth):
     report = outcome(root, tmp_path / "out", outputs=Outputs(bit_depth=bit_depth), advance=lambda: steps.append(1))
     assert (report.done, report.skipped, report.failures, len(steps)) == (4, 0, [], 4)
     assert report.pixels == 7 * (5 + 6 + 7 + 8)
+    assert report.summary().endswith("25.0% of tokens in full attention")
     for name in NAMES:
         alpha = read_alpha(tmp_path / "out" / f"{name}.png")
         assert alpha.itemsize * 8 == bit_depth
@@ -111,10 +113,10 @@ def test_trimaps_without_and_with_nothing_but_unknown_pixels_are_done_with_a_war
 
 def test_errors_of_the_network_are_one_line(root, tmp_path, caplog):
     class Fails(Halves):
-        def predict(self, image, trimap, name):
+        def run(self, image, trimap, name):
             if image.shape[0] == 6:
                 raise RuntimeError("CUDA out of memory.\nTried to allocate a lot.\nTraceback")
-            return super().predict(image, trimap, name)
+            return super().run(image, trimap, name)
 
     report = outcome(root, tmp_path / "out", Fails())
     assert report.done == 3
@@ -124,8 +126,8 @@ def test_errors_of_the_network_are_one_line(root, tmp_path, caplog):
 
 def test_nan_is_not_written(root, tmp_path):
     class Overflows(Halves):
-        def predict(self, image, trimap, name):
-            return np.full(trimap.shape, np.nan, np.float32)
+        def run(self, image, trimap, name):
+            return Matte(np.full(trimap.shape, np.nan, np.float32), [])
 
     report = outcome(root, tmp_path / "out", Overflows())
     assert len(report.failures) == 4 and "not finite" in report.failures[0][1]
@@ -167,13 +169,13 @@ def test_decoding_and_writing_overlap_with_the_network(root, tmp_path, monkeypat
     spy(folder_run, "_write")
 
     class Slow(Halves):
-        def predict(self, image, trimap, name):
+        def run(self, image, trimap, name):
             with lock:
                 log.append(("predict", "starts"))
             time.sleep(0.1)
             with lock:
                 log.append(("predict", "ends"))
-            return super().predict(image, trimap, name)
+            return super().run(image, trimap, name)
 
     outcome(root, tmp_path / "out", Slow())
     first, second = [index for index, event in enumerate(log) if event == ("predict", "ends")][:2]

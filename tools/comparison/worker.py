@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from data.folders import Pair
 from engine.build import build_model
 from engine.folder_run import plan, run
-from modeling import Predictor
+from modeling import Matte, Predictor
 from modeling.memory import peak
 from tools.comparison.run import INTERRUPTED, no_second_warning
 
@@ -32,12 +32,12 @@ class Timed:
     seconds: float = 0.0
     pixels: int = 0
 
-    def predict(self, image: np.ndarray, trimap: np.ndarray, name: str) -> np.ndarray:
+    def run(self, image: np.ndarray, trimap: np.ndarray, name: str) -> Matte:
         start = time.perf_counter()
-        alpha = self.predictor.predict(image, trimap, name)  # copied from the device: nothing is left running
+        matte = self.predictor.run(image, trimap, name)  # copied from the device: nothing is left running
         self.seconds += time.perf_counter() - start
         self.pixels += trimap.size
-        return alpha
+        return matte
 
 
 def work(request: dict) -> dict:
