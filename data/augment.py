@@ -144,7 +144,8 @@ def match_colours(
         alpha: (H, W) float32; means and deviations of the foreground are taken where it is positive.
     """
     visible = (alpha > 0).astype(np.uint8)
-    if rng.random() >= settings.probability or not visible.any():
+    # No number is drawn where this is off: the published pipeline's samples stay what they are.
+    if not settings.probability or rng.random() >= settings.probability or not visible.any():
         return foreground
     amount = rng.uniform(0, settings.max_amount)
     mean, deviation = (values[:, 0] for values in cv2.meanStdDev(foreground, mask=visible))

@@ -42,8 +42,25 @@ class Background:
         if self.colour is not None:
             return np.broadcast_to(np.array(self.colour, np.float32) / 255, (height, width, 3))
         picture = read_image(self.files[zlib.crc32(name.encode()) % len(self.files)])
-        ratio = max(height / picture.shape[0], width / picture.shape[1])
+        ratio = covering_ratio(picture, (height, width))
         size = max(width, round(picture.shape[1] * ratio)), max(height, round(picture.shape[0] * ratio))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)
         top, left = (size[1] - height) // 2, (size[0] - width) // 2
         return picture[top : top + height, left : left + width].astype(np.float32) / 255
+
+
+def covering_ratio(picture: np.ndarray, size: tuple[int, int]) -> float:
+    """How much larger a picture must become to cover (height, width)."""
+    return max(need / have for need, have in zip(size, picture.shape, strict=False))
+
+
+def random_part(picture: np.ndarray, size: tuple[int, int], ratio: float, rng: np.random.Generator) -> np.ndarray:
+    """A part of (height, width) from anywhere in a picture that is scaled by `ratio` first."""
+    if ratio != 1:
+        height, width = (max(need, round(have * ratio)) for need, have in zip(size, picture.shape, strict=False))
+        interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+        picture = cv2.resize(picture, (width, height), interpolation=interpolation)
+    top, left = (
+        int(rng.integers(have - need, endpoint=True)) for have, need in zip(picture.shape, size, strict=False)
+    )
+    return np.ascontiguousarray(picture[top : top + size[0], left : left + size[1]])

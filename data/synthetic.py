@@ -9,6 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from data.backgrounds import covering_ratio, random_part
 from data.drawing import Canvas, defocus, finished, inside, move, noise, outline
 
 REFERENCE_PX = 640  # longer side at which the sizes below, in pixels, hold
@@ -27,22 +28,13 @@ def draw_foreground(kind: str, size: tuple[int, int], rng: np.random.Generator, 
     """
     height, width = size
     unit = max(size) / REFERENCE_PX
-    picture = KINDS[kind](height, width, unit, rng, _cover(texture, size, rng))
+    part = random_part(texture, size, covering_ratio(texture, size) * rng.uniform(1, 2), rng)
+    picture = KINDS[kind](height, width, unit, rng, part)
     if rng.random() < MOVED:
         picture = move(picture, rng.uniform(4, 40) * unit, rng.uniform(0, np.pi))
     if rng.random() < UNSHARP:
         picture = defocus(picture, rng.uniform(0.7, 6) * unit)
     return finished(picture)
-
-
-def _cover(texture: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A random part of a photograph with this size."""
-    height, width = size
-    ratio = max(height / texture.shape[0], width / texture.shape[1]) * rng.uniform(1, 2)
-    shape = max(width, round(texture.shape[1] * ratio)), max(height, round(texture.shape[0] * ratio))
-    texture = cv2.resize(texture, shape, interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR)
-    top, left = (int(rng.integers(have - need, endpoint=True)) for have, need in zip(texture.shape, size, strict=False))
-    return np.ascontiguousarray(texture[top : top + height, left : left + width])
 
 
 class _Colours:

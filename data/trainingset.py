@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from data.backgrounds import covering_ratio, random_part
 from data.composite import blend
 from data.decode import decode_cutout
 from data.files import FileError, read_image, write_atomic
@@ -85,7 +86,9 @@ class ValidationComposite:
         if alpha.dtype != np.uint8:
             raise FileError(f"{self.cutout}: cut-outs of a validation set have 8 bits")
         colour, alpha = _reduced(colour, alpha, self.max_side_px)
-        background = _covering(read_image(self.background), alpha.shape, rng)
+        photograph = read_image(self.background)
+        ratio = max(1.0, covering_ratio(photograph, alpha.shape))
+        background = random_part(photograph, alpha.shape, ratio, rng)
         weight = alpha.astype(np.float32) / 255
         image = blend(colour.astype(np.float32), background.astype(np.float32), weight)
         widths = rng.integers(3, 25, size=2, endpoint=True)
@@ -109,16 +112,6 @@ def _reduced(colour: np.ndarray, alpha: np.ndarray, max_side_px: int) -> tuple[n
     small = cv2.resize(colour * weight, size, interpolation=cv2.INTER_AREA) / small_weight
     small_alpha = np.rint(small_weight[..., 0] - 0.01).clip(0, 255).astype(np.uint8)
     return np.rint(small).clip(0, 255).astype(np.uint8), small_alpha
-
-
-def _covering(background: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A random part of a photograph, scaled no more than it takes to cover (height, width)."""
-    ratio = max(need / have for need, have in zip(size, background.shape, strict=False))
-    if ratio > 1:
-        shape = tuple(max(need, round(have * ratio)) for need, have in zip(size, background.shape, strict=False))
-        background = cv2.resize(background, shape[::-1], interpolation=cv2.INTER_CUBIC)
-    top, left = (int(rng.integers(have - need, endpoint=True)) for have, need in zip(background.shape, size, strict=False))
-    return background[top : top + size[0], left : left + size[1]]
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from data.augment import (
     AffineSettings,
+    ColourMatchSettings,
     CropSettings,
     JitterSettings,
     canvas_size,
@@ -16,6 +17,7 @@ from data.augment import (
     draw_affine,
     guidance_mask,
     jitter_colour,
+    match_colours,
 )
 from tests.reference.composition import affine_inverse
 
@@ -96,6 +98,23 @@ def test_jitter_leaves_an_invisible_foreground_alone() -> None:
     foreground = np.full((4, 4, 3), 51, np.uint8)
     jittered = jitter_colour(foreground, np.zeros((4, 4), np.float32), np.random.default_rng(0), JitterSettings())
     assert jittered == pytest.approx(np.full((4, 4, 3), 0.2))
+
+
+def test_matched_colours_come_closer_to_the_background() -> None:
+    rng = np.random.default_rng(3)
+    foreground = np.clip(rng.normal(0.7, 0.1, (30, 40, 3)), 0, 1).astype(np.float32)
+    background = np.clip(rng.normal(0.3, 0.05, (30, 40, 3)), 0, 1).astype(np.float32)
+    alpha = np.zeros((30, 40), np.float32)
+    alpha[5:20] = 1
+    settings, distances = ColourMatchSettings(probability=1, max_amount=1), []
+    for seed in range(30):
+        matched = match_colours(foreground, alpha, background, np.random.default_rng(seed), settings)
+        assert matched.dtype == np.float32 and 0 <= matched.min() and matched.max() <= 1
+        distances.append(abs(matched[5:20].mean() - background.mean()))
+    assert min(distances) < 0.05 and max(distances) > 0.3  # from all the way to hardly
+    for never in (alpha * 0, alpha):
+        settings = ColourMatchSettings(probability=1.0 * (never is not alpha))
+        assert match_colours(foreground, never, background, rng, settings) is foreground
 
 
 def test_cut_mask_moves_one_rectangle_and_keeps_a_quarter() -> None:

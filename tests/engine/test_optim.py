@@ -6,7 +6,7 @@ import pytest
 from detectron2.config import LazyConfig, instantiate
 
 from engine.optim import layer_factor, parameter_groups
-from engine.schedule import stepped_multiplier
+from engine.schedule import stepped_multiplier, warm_stable_decay
 from modeling.backbone.vit import ViT
 from modeling.decoder.detail_capture import DetailCapture
 from modeling.mematte import MEMatte
@@ -103,3 +103,14 @@ def test_a_shortened_run_keeps_its_warm_up_and_milestones():
     multiplier = stepped_multiplier(1000, [500, 5000], [1, 0.1, 0.05], 250, 0.001)
     found = [multiplier(step / 1000) for step in (0, 125, 250, 499, 500, 999)]
     assert found == pytest.approx([0.001, 0.5005, 1, 1, 0.1, 0.1])
+
+
+def test_warm_stable_decay_and_lengthening() -> None:
+    short, long = warm_stable_decay(1000, 100, 0.3), warm_stable_decay(4000, 100, 0.3)
+    values = [short(iteration / 1000) for iteration in range(1000)]
+    assert values[0] == pytest.approx(0.001) and values[100:700] == [1.0] * 600
+    assert values[850] == pytest.approx(0.5, abs=0.01) and 0 < values[999] < 0.01
+    assert values[100:] == sorted(values[100:], reverse=True)
+    assert [long(iteration / 4000) for iteration in range(700)] == pytest.approx(values[:700])
+    with pytest.raises(ValueError, match="decay_share is 1"):
+        warm_stable_decay(1000, 100, 1)
