@@ -5,8 +5,8 @@ chain of resizes, affine map and crop is one matrix. The crop's place depends on
 whatever the picture's size, so a small alpha is warped first; the 512x512 that it points to follow, from the sources.
 
 Scales, angles and places are distributed as published. Since pictures are interpolated once instead of up to four
-times, crops are a little sharper, and the unknown band is a little narrower (by 7 % of its area around a disc); and JPEG
-decoders that average make strongly shrunk colours less jagged.
+times, crops are a little sharper, and the unknown band is a little narrower (by 7 % of its area around a disc); and
+JPEG decoders that average make strongly shrunk colours less jagged.
 """
 
 from collections.abc import Callable
