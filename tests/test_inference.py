@@ -1,5 +1,6 @@
 import os
 import pickle
+import re
 import shlex
 import subprocess
 import sys
@@ -125,6 +126,25 @@ def test_as_a_program(dataset, checkpoint):
     assert [line for line in result.stderr.splitlines() if line.startswith("ERROR: bad: ")]
     assert "Traceback" not in result.stderr
     assert run("nope=1").returncode == 2
+
+
+def test_two_processes_share_a_folder_and_do_each_file_once(tmp_path, checkpoint, capsys):
+    sizes = [(40, 50), (33, 31), (24, 40), (47, 30), (32, 32)]
+    write_dataset(tmp_path / "data", LAYOUTS["photos"], sizes)
+    alone = command(checkpoint, "--data", tmp_path / "data", "--output-dir", tmp_path / "alone")
+    assert inference.main(alone) == 0
+    capsys.readouterr()
+
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    shared = [REPOSITORY / "inference.py", *folder_command(checkpoint, tmp_path / "data", "--overwrite")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run([*torchrun, *shared], capture_output=True, text=True, env=environment, timeout=300)
+    assert result.returncode == 0, result.stderr
+    done = [int(count) for count in re.findall(r"(\d+) done, 0 failed, 0 skipped", result.stdout)]
+    assert sorted(done) == [2, 3]  # with --overwrite, a file that both take would count twice
+    files = {path.name: path.read_bytes() for path in (tmp_path / "alone").iterdir()}
+    assert len(files) == len(sizes)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
 
 
 def test_resume_and_overwrite(dataset, checkpoint, capsys):

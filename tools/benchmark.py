@@ -7,6 +7,7 @@ loaded model: resident memory on a CPU (Linux), the allocator's on CUDA.
 
   python tools/benchmark.py --sizes 512 1024 2048 --output output/benchmark
   python tools/benchmark.py --sizes 2048 --who mematte mematte-published --dtypes fp32 bf16 --rounds 3
+  python tools/benchmark.py --sizes 4872x6017 --who mematte --max-memory 2GB
 """
 
 import argparse
@@ -33,7 +34,8 @@ CONTESTANTS = ("mematte", "mematte-published", "vitmatte", "vitmatte-published",
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 1536, 2048], help="sides in pixels")
+    parser.add_argument("--sizes", type=parse_size, nargs="+", default=["512", "1024", "1536", "2048"],
+                        help="WIDTHxHEIGHT in pixels, or the side of a square")  # fmt: skip
     parser.add_argument("--who", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS, help="contestants")
     parser.add_argument("--variant", default="S", choices=["S", "B"], help="size of the networks (default: S)")
     parser.add_argument("--unknown", default="band", choices=["band", "all"],
@@ -43,10 +45,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--share", type=float, default=0.25, help="share of tokens that routers keep (default: 0.25)")
     parser.add_argument("--max-tokens", type=int, default=18500, help="token cap (default: 18500)")
+    parser.add_argument("--max-memory", help="budget of this project's networks, 2GB for example (default: none)")
     parser.add_argument("--rounds", type=int, default=1, help="measurements of each point (default: 1)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
     parser.add_argument("--time-limit", type=float, default=600, help="seconds after which a contestant stops (600)")
     parser.add_argument("--memory-limit", type=float, default=0, help="GB that a process may take (default: no limit)")
+    parser.add_argument("--no-flops", action="store_true", help="leave the second run out that counts operations")
     parser.add_argument("--output", type=Path, help="folder for results.json, table.md and plot.png")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -67,10 +71,19 @@ def ask(point: Point, time_limit: float, calibrate: float | None = None) -> dict
     return json.loads(lines[-1])
 
 
-def run_size(args: argparse.Namespace, size: int, contestants: list[tuple[str, str]], folder: Path) -> list[dict]:
-    """All contestants (who, dtype) at one size; those that fail are taken from the list."""
-    base = Point("mematte", args.variant, size, args.unknown, "fp32", args.device, args.max_tokens, args.threads,
-                 int(args.memory_limit * 1e9))  # fmt: skip
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height from "4872x6017" or "2048"."""
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
+
+
+def run_size(
+    args: argparse.Namespace, size: tuple[int, int], contestants: list[tuple[str, str]], folder: Path
+) -> list[dict]:
+    """All contestants (who, dtype) at one size (width, height); those that fail are taken from the list."""
+    width, height = size
+    base = Point("mematte", args.variant, height, width, args.unknown, "fp32", args.device, args.max_tokens,
+                 args.threads, int(args.memory_limit * 1e9), args.max_memory)  # fmt: skip
     shifts: tuple[float, ...] = ()
     if any(who.startswith("mematte") for who, _ in contestants):
         shifts = tuple(ask(base, 4 * args.time_limit, args.share)["shifts"])
@@ -78,10 +91,11 @@ def run_size(args: argparse.Namespace, size: int, contestants: list[tuple[str, s
     for round_number in range(args.rounds):
         for who, dtype in list(contestants):
             file = folder / "alpha.npy"
-            first = round_number == 0
+            first = round_number == 0 and not args.no_flops
             point = replace(base, who=who, dtype=dtype, router_shifts=shifts, alpha_file=str(file),
                             count_flops=first and "-" not in who and who != "transformers")  # fmt: skip
-            answer = {"who": who, "dtype": dtype, "size": size, "round": round_number, **ask(point, args.time_limit)}
+            asked = {"who": who, "dtype": dtype, "width": width, "height": height, "round": round_number}
+            answer = {**asked, **ask(point, args.time_limit)}
             answer.pop("point", None)
             if "error" in answer:
                 contestants.remove((who, dtype))

@@ -1,6 +1,6 @@
 """The transformer block of the plain ViT: windowed, global, or global and routed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -178,9 +178,7 @@ class Block(nn.Module):
         `kept` lists, per image, the tokens that a routed block sends to global attention.
         """
         if self.window_size is not None:
-            rows = rows_within(tokens.shape[2], limits.chunk_tokens, self.window_size)
-            for strip in row_strips(tokens.shape[1], rows):
-                part = tokens[:, strip.start : strip.stop]
+            for part in self._window_parts(tokens, limits.chunk_tokens):
                 part += self.attn.over_windows(self.norm1(part), self.window_size)
                 part += self.mlp(self.norm2(part))
             return tokens
@@ -197,7 +195,16 @@ class Block(nn.Module):
         for strip in row_strips(tokens.shape[1], rows, Bottleneck.HALO):
             part = self.residual(tokens[:, strip.first : strip.last])
             refined[:, strip.start : strip.stop] = part[:, strip.start - strip.first :][:, : strip.stop - strip.start]
-        return refined
+        return tokens.copy_(refined)  # into the caller's memory, so that one grid remains, not two
+
+    def _window_parts(self, tokens: Tensor, chunk_tokens: int) -> Iterator[Tensor]:
+        """Views (B, r, c, C) of about `chunk_tokens` tokens each that are cut between windows."""
+        _, height, width, _ = tokens.shape
+        rows = rows_within(width, chunk_tokens, self.window_size)
+        cols = rows_within(rows, chunk_tokens, self.window_size)
+        for row in row_strips(height, rows):
+            for col in row_strips(width, cols):
+                yield tokens[:, row.start : row.stop, col.start : col.stop]
 
     def _routed(self, tokens: Tensor, limits: Limits, kept: Sequence[Tensor]) -> Tensor:
         """Branch result of a routed block: LTRM everywhere, overwritten by attention where tokens are kept."""

@@ -15,7 +15,7 @@ from modeling.strips import row_strips, rows_within
 
 # Copies of its tokens that a chunk, and of all tokens that the grid, needs at once; measured, so with what allocators
 # hold back. With routing: tokens, branch result, the router's half; without: tokens, keys, values, branch result.
-_CHUNK_COPIES, _GRID_COPIES = {True: 26, False: 36}, {True: 4.5, False: 5.5}
+_CHUNK_COPIES, _GRID_COPIES = {True: 26, False: 36}, {True: 2.5, False: 4.5}
 _KEPT_COPIES = 8  # of the tokens in one sequence of global attention
 
 
@@ -143,8 +143,8 @@ class ViT(nn.Module):
         """Upper estimate in bytes of what `infer_` takes for a grid of height x width tokens, those included."""
         channels = 4 * self.embed_dim  # bytes of a token in float32
         tokens = height * width
-        rows = max(rows_within(width, limits.chunk_tokens), rows_within(width, limits.chunk_tokens, self.window_size))
-        chunk = min(rows, height) * width
+        chunk = max(rows_within(width, limits.chunk_tokens) * width, limits.chunk_tokens, self.window_size**2)
+        chunk = min(chunk, tokens)
         kept = 0 if not self.routed else tokens if limits.max_tokens is None else min(limits.max_tokens, tokens)
         copies = _GRID_COPIES[self.routed] * tokens + _CHUNK_COPIES[self.routed] * chunk + _KEPT_COPIES * kept
         return int(channels * copies)

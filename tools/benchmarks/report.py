@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-Key = tuple[int, str, str]  # size, who, dtype
+Key = tuple[int, int, str, str]  # width, height, who, dtype
 
 
 def collect(results: Sequence[dict]) -> dict[Key, dict]:
     """One row a point: medians over rounds, or the error that ended it."""
     groups = defaultdict(list)
     for result in results:
-        groups[result["size"], result["who"], result["dtype"]].append(result)
+        groups[result["width"], result["height"], result["who"], result["dtype"]].append(result)
     rows = {}
     for key, group in groups.items():
         good = [result for result in group if "error" not in result]
@@ -20,26 +20,28 @@ def collect(results: Sequence[dict]) -> dict[Key, dict]:
             rows[key] = {"error": group[0]["error"]}
             continue
         rows[key] = {**good[0], "seconds": median(result["seconds"] for result in good)}
-        rows[key]["peak"] = median(result["peak"] for result in good)
+        for name in ("peak", "process_peak"):
+            rows[key][name] = median(result[name] for result in good)
     return rows
 
 
 def table(results: Sequence[dict]) -> str:
     """Markdown, a row a point."""
     lines = [
-        "| pixels | network | precision | seconds | peak GB above the model | GFLOP | of the machine's matrix rate "
-        "| kept tokens per block | largest difference |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| pixels | network | precision | seconds | peak GB above the model | of the process | GFLOP "
+        "| of the machine's matrix rate | kept tokens per block | largest difference |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for (size, who, dtype), row in collect(results).items():
-        start = f"| {size} x {size} | {who} | {dtype} |"
+    for (width, height, who, dtype), row in collect(results).items():
+        start = f"| {width} x {height} | {who} | {dtype} |"
         if "error" in row:
-            lines.append(f"{start} stopped: {row['error']} | | | | | |")
+            lines.append(f"{start} stopped: {row['error']} | | | | | | |")
             continue
         gflop = row.get("gflop")
         share = f"{gflop / row['seconds'] / row['matrix_gflops']:.0%}" if gflop else ""
         kept = ", ".join(map(str, row["kept"]))
-        measured = f"{row['seconds']:.2f} | {row['peak'] / 1e9:.3f} | {f'{gflop:.0f}' if gflop else ''} | {share}"
+        measured = f"{row['seconds']:.2f} | {row['peak'] / 1e9:.3f} | {row['process_peak'] / 1e9:.2f}"
+        measured += f" | {f'{gflop:.0f}' if gflop else ''} | {share}"
         lines.append(f"{start} {measured} | {kept} | {row['difference']:.1e} |")
     return "\n".join(lines)
 
@@ -49,9 +51,9 @@ def plot(results: Sequence[dict], path: Path) -> None:
     from matplotlib.figure import Figure
 
     lines = defaultdict(list)
-    for (size, who, dtype), row in collect(results).items():
+    for (width, height, who, dtype), row in collect(results).items():
         if "error" not in row:
-            lines[f"{who} {dtype}"].append((size**2 / 1e6, row["peak"] / 1e9, row["seconds"]))
+            lines[f"{who} {dtype}"].append((width * height / 1e6, row["peak"] / 1e9, row["seconds"]))
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     panels = figure.subplots(1, 2)
     for panel, column, label in zip(panels, (1, 2), ("peak memory above the model, GB", "seconds"), strict=True):

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine.build import build_model
 from modeling import Predictor, ViTMatte
+from modeling.backbone.routing import Router
 from modeling.budget import Limits
 from modeling.checkpoint import our_name
 from modeling.memory import in_use
@@ -37,13 +38,15 @@ class Point:
 
     who: str
     variant: str
-    size: int
+    height: int
+    width: int
     unknown: str
     dtype: str
     device: str
     max_tokens: int
     threads: int
     memory_limit: int
+    max_memory: str | None = None
     router_shifts: tuple[float, ...] = ()
     alpha_file: str = ""
     count_flops: bool = False
@@ -66,19 +69,24 @@ def load(point: Point) -> ViTMatte:
 @torch.inference_mode()
 def calibrate(point: Point, share: float) -> list[float]:
     """Shifts of the last bias of each router with which it keeps `share` of the tokens of the scene."""
-    model = load(replace(point, router_shifts=()))
-    image, trimap = tensors(point)
-    vit, shifts = model.backbone, []
-    for position in range(len(vit.global_blocks)):
-        logp = model.encode(image, trimap, Limits(max_tokens=point.max_tokens)).router_logp[position]
+    torch.set_num_threads(point.threads)
+    model = load(replace(point, router_shifts=())).to(point.device)
+    shifts = []
+
+    def shift(router: Router, inputs: tuple, logp: Tensor) -> Tensor:
+        """In place of a router's output: what it would be with the shift, which the next blocks then depend on."""
         shifts.append(-float((logp[..., 0] - logp[..., 1]).quantile(1 - share)))
-        vit.routers[position].out_conv[-1].bias[0] += shifts[-1]
+        return (logp + logp.new_tensor([shifts[-1], 0])).log_softmax(dim=-1)
+
+    for router in model.backbone.routers:
+        router.register_forward_hook(shift)
+    model.encode(*tensors(point), Limits(max_tokens=point.max_tokens))
     return shifts
 
 
 def tensors(point: Point) -> tuple[Tensor, Tensor]:
     """(1, 3, H, W) and (1, 1, H, W) uint8 on the device."""
-    image, trimap = make_scene(point.size, point.unknown)
+    image, trimap = make_scene(point.height, point.width, point.unknown)
     image = torch.from_numpy(image).to(point.device).permute(2, 0, 1)[None]
     return image, torch.from_numpy(trimap).to(point.device)[None, None]
 
@@ -87,7 +95,9 @@ def runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray,
     """A function from image and trimap to alpha and the kept tokens of each block."""
     model, dtype = load(point).to(point.device), DTYPES[point.dtype]
     if not point.who.endswith("published") and point.who != "transformers":
-        predictor = Predictor(model, device=point.device, dtype=point.dtype, max_tokens=point.max_tokens)
+        predictor = Predictor(
+            model, device=point.device, dtype=point.dtype, max_tokens=point.max_tokens, max_memory=point.max_memory
+        )
 
         def ours(image: np.ndarray, trimap: np.ndarray) -> tuple[np.ndarray, list[int]]:
             matte = predictor.run(image, trimap)
@@ -130,19 +140,23 @@ def matrix_rate(point: Point) -> float:
 
 
 def measure(point: Point) -> dict:
-    """Seconds, peak memory above the loaded model, kept tokens, and where asked GFLOPs of one run."""
+    """Seconds, peak memory (of the process, and above the loaded model), kept tokens, where asked GFLOPs of one run."""
     torch.set_num_threads(point.threads)
     if point.memory_limit:
         resource.setrlimit(resource.RLIMIT_DATA, (point.memory_limit, point.memory_limit))
     rate = matrix_rate(point)
     run = runner(point)
-    small = make_scene(64, "band")
+    small = make_scene(64, 64, "band")
     run(*small)
-    image, trimap = make_scene(point.size, point.unknown)
+    image, trimap = make_scene(point.height, point.width, point.unknown)
     held = in_use(torch.device(point.device))
     _reset_peak(point.device)
+    spent = time.process_time()
     seconds, (alpha, kept) = _timed(lambda: run(image, trimap), point.device)
-    result = {"seconds": seconds, "peak": _peak(point.device) - held, "kept": kept, "matrix_gflops": rate}
+    spent = time.process_time() - spent  # of all threads: on a machine that others use too, it varies less
+    peak = _peak(point.device)
+    result = {"seconds": seconds, "peak": peak - held, "process_peak": peak, "kept": kept, "matrix_gflops": rate}
+    result["cpu_seconds"] = spent
     result["unknown_share"] = float((trimap == 128).mean())
     if point.alpha_file:
         np.save(point.alpha_file, alpha)
