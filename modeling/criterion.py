@@ -25,7 +25,14 @@ def unknown_mask(trimap: Tensor) -> Tensor:
 
 @dataclass
 class ViTMatteCriterion:
-    """The four matting terms."""
+    """The four matting terms.
+
+    Attributes:
+        gradient_weight: of the gradient penalty. The published 1 makes it outweigh all others by far; a network that
+            starts from random weights then learns to stay flat first, where a pretrained one does not.
+    """
+
+    gradient_weight: float = 1.0
 
     def __call__(self, output: MattingOutput, alpha: Tensor, trimap: Tensor) -> dict[str, Tensor]:
         """Losses by name.
@@ -35,7 +42,9 @@ class ViTMatteCriterion:
             alpha: (B, 1, H, W) ground truth in [0, 1].
             trimap: (B, 1, H, W) of 0, 0.5, 1.
         """
-        return matting_losses(output.alpha.float(), alpha, unknown_mask(trimap))
+        losses = matting_losses(output.alpha.float(), alpha, unknown_mask(trimap))
+        losses["loss_gradient_penalty"] = self.gradient_weight * losses["loss_gradient_penalty"]
+        return losses
 
 
 @dataclass

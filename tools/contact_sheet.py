@@ -1,0 +1,109 @@
+"""One picture of a folder's mattes: image, trimap, alpha, true alpha where there is one, cut-out on a checkerboard.
+
+  python inference.py --data-dir samples --inference-dir output/demo --output-kind alpha,rgba
+  python tools/contact_sheet.py --data-dir samples --matte-dir output/demo --output output/demo/sheet.png
+
+Exit codes: 0 written, 1 some mattes are missing, 2 wrong arguments.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+import numpy as np
+
+from data.decode import decode_cutout
+from data.files import FileError, read_alpha, read_image, read_trimap, write_atomic
+from data.folders import Pair, find_pairs
+from data.preview import checkerboard, over, overlay_trimap, panels
+
+logger = logging.getLogger("contact_sheet")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="images and trimaps")
+    parser.add_argument("--matte-dir", type=Path, required=True, metavar="DIR",
+                        help="what inference.py wrote: NAME.png, and NAME_rgba.png for the last column")  # fmt: skip
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the picture, a PNG file")
+    parser.add_argument("--side", type=int, default=256, metavar="PX", help="of a cell (default: %(default)s)")
+    args = parser.parse_args(argv)
+    if args.side < 16 or args.output.suffix.lower() != ".png":
+        parser.error("--side must be at least 16, and --output must end in .png")
+    return args
+
+
+def row(pair: Pair, folder: Path, side: int) -> list[tuple[str, np.ndarray]]:
+    """Captioned cells of one image."""
+    image, alpha = read_image(pair.image), read_alpha(folder / f"{pair.name}.png")
+    truth = np.full_like(image, 255) if pair.alpha is None else read_alpha(pair.alpha)
+    cutout = folder / f"{pair.name}_rgba.png"
+    shown = np.full_like(image, 255) if not cutout.is_file() else on_checkerboard(*decode_cutout(cutout))
+    columns = [
+        (pair.name, image), ("trimap", overlay_trimap(image, read_trimap(pair.trimap))), ("alpha", as_grey(alpha)),
+        ("true alpha" if pair.alpha else "", as_grey(truth)), ("cut-out" if cutout.is_file() else "", shown),
+    ]  # fmt: skip
+    return [(caption, fitted(picture, side)) for caption, picture in columns]
+
+
+def as_grey(alpha: np.ndarray) -> np.ndarray:
+    return alpha if alpha.dtype == np.uint8 else (alpha // 257).astype(np.uint8)
+
+
+def on_checkerboard(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3)."""
+    weight = as_grey(alpha).astype(np.float32) / 255
+    board = checkerboard(*alpha.shape).astype(np.float32)
+    return np.rint(over(colour.astype(np.float32), weight, board)).astype(np.uint8)
+
+
+def fitted(picture: np.ndarray, side: int) -> np.ndarray:
+    """uint8 (side, side, 3): the whole picture on white."""
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, axis=2)
+    ratio = side / max(picture.shape[:2])
+    width, height = (max(1, round(length * ratio)) for length in (picture.shape[1], picture.shape[0]))
+    cell = np.full((side, side, 3), 255, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    cell[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return cell
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    args, cells, missing = parse(argv), [], 0
+    try:
+        pairs = find_pairs(args.data_dir)
+    except FileError as error:
+        logger.error("%s", error)
+        return 2
+    for pair in pairs:
+        try:
+            if pair.problem:
+                raise FileError(f"{pair.name}: {pair.problem}")
+            cells += row(pair, args.matte_dir, args.side)
+        except FileError as error:
+            logger.error("%s", error)
+            missing += 1
+    if not cells:
+        logger.error("%s: holds no matte of %s", args.matte_dir, args.data_dir)
+        return 2
+    sheet = panels(cells, columns=5, max_side_px=args.side)
+    try:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(args.output, cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+    except OSError as error:
+        logger.error("%s: cannot be written (%s)", args.output, error.strerror or error)
+        return 2
+    print(f"{len(pairs) - missing} mattes on {args.output}")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
