@@ -19,8 +19,10 @@ from detectron2.utils import comm
 from torch.multiprocessing import ProcessExitedException
 
 from engine.build import load_config
+from engine.messages import OneLine
 from engine.run import evaluate, initialise_process_group, train
 from engine.trainer import NonFiniteLoss
+from modeling.weight_files import one_line
 
 logger = logging.getLogger("train")
 
@@ -79,8 +81,11 @@ def _log_to(output_dir: Path) -> None:
         output_dir.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(output_dir / "log.txt"))
     level = logging.INFO if comm.is_main_process() else logging.WARNING
-    form = {"format": "%(asctime)s %(message)s", "datefmt": "%H:%M:%S"}
-    logging.basicConfig(**form, level=level, handlers=handlers, force=True)
+    form = "%(asctime)s %(message)s", "%H:%M:%S"
+    for handler, formatter in zip(handlers, (OneLine(*form), logging.Formatter(*form)), strict=False):
+        handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=handlers, force=True)
+    logging.captureWarnings(True)
 
 
 def guarded(args: argparse.Namespace) -> None:
@@ -93,6 +98,13 @@ def guarded(args: argparse.Namespace) -> None:
     except ValueError as error:
         logger.error("%s", error)
         code = 2
+    except OSError as error:
+        logger.error("%s cannot be read or written (%s)", error.filename or "a file", error.strerror or error)
+        code = 1
+    except Exception as error:  # a fault of ours, most likely: its traceback goes into the log file
+        logger.error("%s: %s", type(error).__name__, one_line(error), exc_info=error)
+        logger.error("the run ends here; log.txt says where, and --resume goes on from the last checkpoint, if any")
+        code = 1
     if code:
         sys.exit(code)
 

@@ -22,8 +22,14 @@ class Place:
     @classmethod
     def from_environment(cls) -> "Place":
         """Read RANK, WORLD_SIZE and LOCAL_RANK; one process alone where they are not set."""
-        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        return cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)))
+        try:
+            rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+            place = cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)))
+        except ValueError as error:
+            raise ValueError(f"RANK, WORLD_SIZE and LOCAL_RANK in the environment must be numbers ({error})") from error
+        if not 0 <= rank < world or place.local < 0:
+            raise ValueError(f"the environment says RANK={rank} of WORLD_SIZE={world}: ranks count from 0")
+        return place
 
     def share(self, items: Sequence) -> list:
         """This process' part; the parts of all processes are disjoint and together everything."""
