@@ -21,7 +21,7 @@ from torch.nn.modules.module import (
 from modeling.weight_files import CheckpointError, one_line, read_metadata
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-MAX_NUMBERS, MAX_TENSORS = 2 * 10**9, 20_000  # of a network; the largest here has 0.1 billion in 1,000
+MAX_NUMBERS, MAX_TENSORS = 300_000_000, 20_000  # of a network; the largest here has 110 million in 1,000
 
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def _check_scale(model: DictConfig) -> None:
         numbers, tensors = numbers + (0 if value is None else value.numel()), tensors + 1
         if numbers > MAX_NUMBERS or tensors > MAX_TENSORS:
             raise ConfigError(
-                f"these settings make a network of more than {MAX_NUMBERS / 1e9:.0f} billion numbers or {MAX_TENSORS} "
+                f"these settings make a network of more than {MAX_NUMBERS / 1e6:.0f} million numbers or {MAX_TENSORS} "
                 "tensors: make it smaller"
             )
 

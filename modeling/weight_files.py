@@ -15,6 +15,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 MAX_BYTES = 16 * 10**9  # many times the largest training checkpoint of any network here
+MAX_LEGACY_BYTES = 2 * 10**9  # of the format of PyTorch before 1.6, which is searched as a whole
+_PICKLE_START = b"\x80"
 _ZIP_START = b"PK\x03\x04"
 _ALLOCATES = b"\nbytearray\n"  # the one thing a weights-only pickle may call that takes as much memory as it likes
 
@@ -60,7 +62,7 @@ def read_pickle(path: str | Path, mapped: bool = True) -> object:
         raise
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)|Unsupported (?:class|global|operand)[^\n]*", str(error))
-        raise _refusal(path, wanted.group(0) if wanted else one_line(error)) from error
+        raise _refusal(path, one_line(wanted.group(0) if wanted else error)) from error
     except Exception as error:  # what damage makes of a pickle is beyond listing
         raise CheckpointError(f"{path}: not a readable PyTorch checkpoint ({one_line(error)})") from error
 
@@ -92,18 +94,32 @@ def _check_size(path: Path) -> None:
 
 
 def _check_content(path: Path) -> bool:
-    """Refuse pickles that take more memory than their file; True if this one is in PyTorch's zip format."""
+    """Refuse files that take more memory than they have bytes; True if this one is in PyTorch's zip format."""
     with open(path, "rb") as file:
-        zipped = file.read(4) == _ZIP_START
-        if path.stat().st_size:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                if content.find(_ALLOCATES) >= 0:
-                    raise _refusal(path, "bytearray")
-    if zipped:
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise CheckpointError(f"{path}: its parts are compressed, as PyTorch never does; save it again")
-    return zipped
+        start = file.read(4)
+        if start == _ZIP_START:
+            _check_pickle(path, _pickle_in_archive(path))
+            return True
+        if not start.startswith(_PICKLE_START):
+            raise CheckpointError(f"{path}: is no PyTorch checkpoint (judged by its first bytes)")
+        if path.stat().st_size > MAX_LEGACY_BYTES:
+            raise CheckpointError(f"{path}: is large and in PyTorch's old format; save it again with a newer PyTorch")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _check_pickle(path, content)
+    return False
+
+
+def _pickle_in_archive(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise CheckpointError(f"{path}: its parts are compressed, as PyTorch never does; save it again")
+        return b"".join(archive.read(entry) for entry in entries if entry.filename.endswith(".pkl"))
+
+
+def _check_pickle(path: Path, content: bytes | mmap.mmap) -> None:
+    if content.find(_ALLOCATES) >= 0:
+        raise _refusal(path, "bytearray")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

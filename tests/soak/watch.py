@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HANG_SECONDS = 10
-BUDGET_BYTES = 1 << 30  # what a case may add to the memory of the process
+BUDGET_BYTES = 2 << 30  # what a case may add to the memory of the process
 _STATUS, _PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
