@@ -33,8 +33,8 @@ examples:
   python inference.py --config configs/ViTMatte_S_100ep.py --checkpoint checkpoints/ViTMatte_S.safetensors \\
       --image photo.jpg --trimap photo_trimap.png --output photo_alpha.png --bit-depth 16
 
-A config is Python code, and is run: use only config files that you trust. Checkpoints are read without running code; with
-a .safetensors file from a stranger, leave --config-dir out: its metadata can only name one of the files in configs/.
+A config is Python code, and is run: use only config files that you trust. Checkpoints are read without running code;
+with a .safetensors file from a stranger, leave --config-dir out: its metadata can only name a file in configs/.
 """
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 from detectron2.engine import launch
 from detectron2.utils import comm
+from omegaconf import OmegaConf
 from torch.multiprocessing import ProcessExitedException
 
 from engine.build import load_config
-from engine.messages import OneLine
+from engine.messages import OneLine, log_to_terminal
 from engine.run import evaluate, initialise_process_group, train
 from engine.trainer import NonFiniteLoss
 from modeling.weight_files import one_line
@@ -65,6 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Work of one process; returns the exit code."""
     config = load_config(args.config_file, args.overrides)
+    if not isinstance(OmegaConf.select(config, "train.output_dir", throw_on_missing=False), str):
+        raise ValueError(f"{args.config_file}: these settings have no train.output_dir, where a run keeps its files")
     _log_to(Path(config.train.output_dir))
     if args.eval_only:
         evaluate(config, args.resume)
@@ -90,6 +93,7 @@ def _log_to(output_dir: Path) -> None:
 
 def guarded(args: argparse.Namespace) -> None:
     """`run` with errors as one line and an exit code, in whichever process."""
+    log_to_terminal()
     try:
         code = run(args)
     except NonFiniteLoss as error:

@@ -189,7 +189,7 @@ def remove_leftovers(folder: Path) -> None:
 def _open_temporary(folder: Path) -> BinaryIO:
     """A new, locked file."""
     while True:
-        # Hidden, so that no reader of the folder takes it for a result; short, so that the longest legal name still works.
+        # Hidden, so that no reader of the folder takes it for a result; short, so that the longest legal name works.
         path = folder / f".{uuid.uuid4().hex}.tmp"
         file = open(path, "xb")
         try:

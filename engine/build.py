@@ -98,7 +98,10 @@ def build_model(path: str | Path, overrides: Sequence[str] = ()) -> nn.Module:
         raise ConfigError(f"{path}: defines no 'model'")
     try:
         _check_scale(config.model)
-        return instantiate(config.model)
+        model = instantiate(config.model)
+        if not isinstance(model, nn.Module):
+            raise ConfigError(f"{path}: 'model' is {one_line(model, 60)!r}, which is no network")
+        return model
     except ConfigError:
         raise
     except Exception as error:  # whatever a constructor makes of settings that it was not made for

@@ -119,9 +119,9 @@ def _last_checkpoint(output_dir: Path, resume: bool) -> Path | None:
         named = output_dir / pointer.read_text().strip()
         there = named.is_file()
     except (OSError, ValueError) as error:
-        raise ValueError(f"{pointer}: cannot be read ({one_line(error)}); write the name of a checkpoint there") from error
+        raise ValueError(f"{pointer}: cannot be read ({one_line(error)}); write a checkpoint's name there") from error
     if not there:
-        raise ValueError(f"{pointer} names {named.name}, which is not there; write the name of another checkpoint there")
+        raise ValueError(f"{pointer} names {named.name}, which is not there; write another checkpoint's name there")
     return named
 
 

@@ -94,7 +94,8 @@ class MattingTrainer(SimpleTrainer):
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
         with EventStorage(start_iter) as self.storage:
-            for self.storage.iter, figures in self._recent.items():
+            for iteration, figures in self._recent.items():
+                self.storage.iter = iteration
                 self.storage.put_scalars(**figures)
             self.storage.iter = start_iter
             try:

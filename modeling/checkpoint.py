@@ -43,7 +43,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: holds no state dict (expected tensors by name, bare or under 'model')")
     state = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     if odd := [name for name, value in state.items() if not _is_plain(value)]:
-        raise CheckpointError(f"{path}: {len(odd)} tensors hold no plain numbers: {_shorten(odd)}; save them as float32")
+        raise CheckpointError(f"{path}: {len(odd)} tensors hold no plain numbers: {_shorten(odd)}; save as float32")
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
     return {our_name(name): value for name, value in state.items()}
@@ -101,7 +101,8 @@ def _is_plain(value: Tensor) -> bool:
 
 def _shorten(names: list[str]) -> str:
     more = len(names) - _LISTED
-    return ", ".join(one_line(name, _NAME_LENGTH) for name in names[:_LISTED]) + (f", ... and {more} more" if more > 0 else "")
+    listed = ", ".join(one_line(name, _NAME_LENGTH) for name in names[:_LISTED])
+    return listed + (f", ... and {more} more" if more > 0 else "")
 
 
 def our_name(name: str) -> str:

@@ -90,7 +90,7 @@ def _check_size(path: Path) -> None:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     if size > MAX_BYTES:
-        raise CheckpointError(f"{path}: has {size / 1e9:.0f} GB; checkpoints of up to {MAX_BYTES / 1e9:.0f} GB are read")
+        raise CheckpointError(f"{path}: has {size / 1e9:.0f} GB; files of up to {MAX_BYTES / 1e9:.0f} GB are read")
 
 
 def _check_content(path: Path) -> bool:
@@ -125,6 +125,6 @@ def _check_pickle(path: Path, content: bytes | mmap.mmap) -> None:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            return {name: file.get_tensor(name) for name in file.keys()}
     except Exception as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({one_line(error)})") from error

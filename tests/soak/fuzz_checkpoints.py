@@ -103,13 +103,19 @@ CONTENTS: dict[str, Callable[[random.Random], object]] = {
     "plain": lambda chance: {"model": dict(weights())},
     "code": lambda chance: {"model": dict(weights()), "extra": Code()},
     "code as a weight": with_tensor(Code()),
-    "memory": lambda chance: {"model": dict(weights()), "extra": Call(bytearray, 10**chance.randint(9, 13))},
+    "memory": lambda chance: {"model": dict(weights()), "extra": Call(bytearray, 10 ** chance.randint(9, 13))},
     "counter": lambda chance: collections.Counter("abc"),
     "evaluation": lambda chance: {"model": Call(eval, f"__import__('os').mkdir('{ATTACKED}')")},
     "getattr": lambda chance: {"model": Call(getattr, "text", "join")},
     "wrong shape": with_tensor(lambda chance: torch.zeros([chance.randint(0, 9) for _ in range(chance.randint(0, 5))])),
-    "wrong type": with_tensor(lambda chance: torch.zeros(32, dtype=chance.choice((
-        torch.complex64, torch.bool, torch.int64, torch.uint8, torch.float64, torch.float8_e4m3fn)))),
+    "wrong type": with_tensor(
+        lambda chance: torch.zeros(
+            32,
+            dtype=chance.choice(
+                (torch.complex64, torch.bool, torch.int64, torch.uint8, torch.float64, torch.float8_e4m3fn)
+            ),
+        )
+    ),
     "no tensor": with_tensor(lambda chance: chance.choice((None, 1, "text", [1], {}, b"bytes"))),
     "sparse": with_tensor(torch.eye(32).to_sparse()),
     "quantised": with_tensor(torch.quantize_per_tensor(torch.ones(32), 0.1, 0, torch.qint8)),
@@ -124,7 +130,7 @@ CONTENTS: dict[str, Callable[[random.Random], object]] = {
     "model of model": lambda chance: {"model": {"model": {"state_dict": dict(weights())}}},
     "nested": _nested,
     "prefixed": lambda chance: {f"module.{name}": value for name, value in weights().items()},
-}  # fmt: skip
+}
 
 
 def _broken_weights(chance: random.Random) -> dict[str, Tensor]:
@@ -141,16 +147,24 @@ def safetensors_with(header: dict, data: bytes = b"", length: int | None = None)
 def safetensors(chance: random.Random) -> bytes:
     """A safetensors file: whole, with other metadata, or with a header that lies."""
     lot = chance.random()
-    config = chance.choice(("MEMatte_S_finetune", "../../evil", "/etc/passwd", "configs/x.py", "a\nb", "x" * 10**5, "ä", ""))
+    config = chance.choice(
+        ("MEMatte_S_finetune", "../../evil", "/etc/passwd", "configs/x.py", "a\nb", "x" * 10**5, "ä", "")
+    )
     if lot < 0.2:
         return save(dict(weights()), {"config": config})
     if lot < 0.4:
         state = dict(weights()) | _broken_weights(chance)
         return save(state if chance.random() < 0.5 else {name: value.half() for name, value in weights().items()})
     big = chance.choice((0, 1, 2**31, 2**53, 2**62))
-    entry = {"dtype": chance.choice(("F32", "F64", "I8", "BOOL", "X", 3)), "shape": [big, chance.choice((1, big))],
-             "data_offsets": [0, chance.choice((0, 4, big))]}  # fmt: skip
-    header = {chance.choice((*weights(), "\n", "x" * 10**6)): entry, "__metadata__": chance.choice(({}, {"a": 1}, [], "x"))}
+    entry = {
+        "dtype": chance.choice(("F32", "F64", "I8", "BOOL", "X", 3)),
+        "shape": [big, chance.choice((1, big))],
+        "data_offsets": [0, chance.choice((0, 4, big))],
+    }
+    header = {
+        chance.choice((*weights(), "\n", "x" * 10**6)): entry,
+        "__metadata__": chance.choice(({}, {"a": 1}, [], "x")),
+    }
     return safetensors_with(header, bytes(chance.choice((0, 4, 100))), chance.choice((None, 0, 7, 2**40, 2**64 - 1)))
 
 
@@ -261,5 +275,3 @@ class Checkpoints:
 def fuzz_checkpoints(cases: int, seed: int = 0) -> Tally:
     checkpoints = Checkpoints(seed)
     return watched("checkpoint", range(cases), checkpoints, checkpoints.setup)
-
-

@@ -19,7 +19,18 @@ from tests.modeling.small import small_mematte
 from tests.soak.pictures import all_images, all_trimaps, bombs, damaged
 from tests.soak.watch import Tally, watched
 
-NAMES = ("a", "ä ö ü 漢字 🙂", "x" * 250, "new\nline", "esc\x1b[31mred", "-rf", "percent%s%n", "tab\t", "\udcff not utf-8", "'\"$(x)`")
+NAMES = (
+    "a",
+    "ä ö ü 漢字 🙂",
+    "x" * 250,
+    "new\nline",
+    "esc\x1b[31mred",
+    "-rf",
+    "percent%s%n",
+    "tab\t",
+    "\udcff not utf-8",
+    "'\"$(x)`",
+)
 SUFFIXES = (".png", ".jpg", ".tif", ".webp", ".bmp")
 
 
@@ -73,8 +84,16 @@ def nothing(path: Path) -> None:
 
 
 NO_FILES: tuple[Callable[[Path], None], ...] = (
-    no_folder, dangling_link, circle_of_links, link_to_zeros, pipe, listening_socket, huge_hole, just_too_large, nothing,
-)  # fmt: skip
+    no_folder,
+    dangling_link,
+    circle_of_links,
+    link_to_zeros,
+    pipe,
+    listening_socket,
+    huge_hole,
+    just_too_large,
+    nothing,
+)
 
 
 def make(path: Path, kinds: dict[str, bytes], chance: random.Random) -> None:

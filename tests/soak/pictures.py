@@ -15,13 +15,21 @@ from PIL import Image, ImageCms
 SIDE = (24, 32)  # height, width
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F")
 OPTIONS: dict[str, tuple[dict, ...]] = {
-    "JPEG": ({"quality": 30}, {"progressive": True}, {"subsampling": 0}, {"optimize": True}, {"restart_marker_rows": 1}),
+    "JPEG": (
+        {"quality": 30},
+        {"progressive": True},
+        {"subsampling": 0},
+        {"optimize": True},
+        {"restart_marker_rows": 1},
+    ),
     "PNG": ({}, {"optimize": True}, {"compress_level": 0}),
     "WEBP": ({}, {"lossless": True}, {"quality": 5}),
-    "TIFF": tuple({"compression": name} for name in (
-        None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group3", "group4", "tiff_deflate")),
+    "TIFF": tuple(
+        {"compression": name}
+        for name in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group3", "group4", "tiff_deflate")
+    ),
     "BMP": ({},),
-}  # fmt: skip
+}
 
 
 def scene(rng: np.random.Generator) -> np.ndarray:
@@ -43,7 +51,9 @@ def _in_mode(rgba: Image.Image, mode: str) -> Image.Image:
         return Image.fromarray(np.asarray(rgba.convert("L")).astype(np.uint16) * 257)
     if mode in ("LAB", "HSV", "YCbCr", "CMYK"):
         if mode == "LAB":
-            convert = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", mode)
+            convert = ImageCms.buildTransform(
+                ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", mode
+            )
             return ImageCms.applyTransform(rgba.convert("RGB"), convert)
         return rgba.convert("RGB").convert(mode)
     return rgba.convert(mode)
@@ -119,7 +129,12 @@ def all_trimaps() -> dict[str, bytes]:
     values = trimap(np.random.default_rng(1))
     grey = Image.fromarray(values)
     files = {}
-    for kind, modes in (("PNG", ("L", "P", "RGB", "RGBA", "I;16")), ("JPEG", ("L",)), ("TIFF", ("L",)), ("BMP", ("L",))):
+    for kind, modes in (
+        ("PNG", ("L", "P", "RGB", "RGBA", "I;16")),
+        ("JPEG", ("L",)),
+        ("TIFF", ("L",)),
+        ("BMP", ("L",)),
+    ):
         for mode in modes:
             buffer = io.BytesIO()
             _in_mode(grey, mode).save(buffer, kind)
@@ -243,9 +258,21 @@ def _whole(data: bytearray, chance: random.Random) -> None:
 
 
 DAMAGES: tuple[Callable[[bytearray, random.Random], None], ...] = (
-    _flip, _flip, _flip_head, _flip_head, _cut, _drop, _repeat, _insert, _extreme, _extreme, _zeros, _nothing, _noise,
+    _flip,
+    _flip,
+    _flip_head,
+    _flip_head,
+    _cut,
+    _drop,
+    _repeat,
+    _insert,
+    _extreme,
+    _extreme,
+    _zeros,
+    _nothing,
+    _noise,
     _whole,
-)  # fmt: skip
+)
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:

@@ -65,13 +65,13 @@ def watched(name: str, cases: Sequence[int], work: Callable[[int], str], setup: 
     tally, context, waiting = Tally(name), multiprocessing.get_context("fork"), list(cases)
     while waiting:
         receiver, sender = context.Pipe(duplex=False)
-        child = context.Process(target=_child, args=(sender, waiting, work, setup), daemon=True)
+        child = context.Process(target=_child, args=(sender, waiting, work, setup))
         child.start()
         sender.close()
         while waiting:
             outcome = _next(receiver, child)
             tally.add(str(waiting.pop(0)), outcome)
-            if outcome.kind == "hang" or not child.is_alive() and not receiver.poll():
+            if outcome.kind == "hang" or (not child.is_alive() and not receiver.poll()):
                 break
         child.kill()
         child.join()
