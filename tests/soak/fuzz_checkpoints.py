@@ -28,7 +28,6 @@ from modeling.predictor import Predictor
 from tests.modeling.small import small_mematte
 from tests.soak.fuzz_pairs import NO_FILES
 from tests.soak.pictures import damaged, scene, trimap
-from tests.soak.watch import Tally, watched
 
 TINY = Path(__file__).parents[1] / "engine" / "tiny.py"
 ATTACKED = "attacked"
@@ -270,8 +269,3 @@ class Checkpoints:
             shutil.rmtree(folder)
             if Path(ATTACKED).exists():
                 raise AssertionError("code in a checkpoint was run")
-
-
-def fuzz_checkpoints(cases: int, seed: int = 0) -> Tally:
-    checkpoints = Checkpoints(seed)
-    return watched("checkpoint", range(cases), checkpoints, checkpoints.setup)

@@ -21,7 +21,7 @@ from engine.build import _keys, load_config
 from tests.modeling.small import small_mematte
 from tests.soak.fuzz_checkpoints import TINY
 from tests.soak.pictures import scene, trimap
-from tests.soak.watch import Tally, is_clear, watched
+from tests.soak.watch import is_clear
 
 CONFIG = Path(__file__).with_name("small.py")
 VALUES = (
@@ -267,8 +267,3 @@ def run(main: Callable[[list[str]], int], name: str, arguments: list[str]) -> st
     if not told or not is_clear(told[-1][:4000]):
         raise ValueError(f"{name} {arguments}: \n {text[-300:]}")  # judged as unclear
     raise ValueError(told[-1][:4000])
-
-
-def fuzz_commands(cases: int, seed: int = 0) -> Tally:
-    commands = Commands(seed)
-    return watched("command line", range(cases), commands, commands.setup)

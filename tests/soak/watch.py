@@ -49,6 +49,12 @@ class Tally:
         if outcome.kind not in ("result", "refused"):
             self.faults.append(f"{self.name} {case}: {outcome.kind}: {outcome.text}")
 
+    def merge(self, other: "Tally") -> None:
+        for kind, count in other.counts.items():
+            self.counts[kind] = self.counts.get(kind, 0) + count
+        self.slowest, self.peak = max(self.slowest, other.slowest), max(self.peak, other.peak)
+        self.faults += other.faults
+
     @property
     def cases(self) -> int:
         return sum(self.counts.values())
