@@ -83,7 +83,8 @@ def faults(count: int, folder: Path) -> Iterator[tuple[Row, list[str]]]:
         done.append(verdict.name)
         broken += [f"{verdict.name}: {claim}" for claim in verdict.broken]
         row = {
-            "part": "faults", "cases": str(len(done)), "what came out": ", ".join(done) + ": line, exit code, other files",
+            "part": "faults", "cases": str(len(done)),
+            "what came out": f"{', '.join(done)}: a line, the exit code, all other files",
             "crashes": str(len(broken)), "hangs": "0", "half-written": "0" if not broken else "see below", "lost": "0",
         }  # fmt: skip
         yield row, broken

@@ -14,7 +14,6 @@ import numpy as np
 
 import inference
 import train
-
 from tests.soak.kills import (
     TINY,
     composition_task,
@@ -242,7 +241,7 @@ def _workers(pid: int) -> list[int]:
     """Children of a process that do its work; one that only watches over shared memory is not among them."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(child) for child in children if b"tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()]
+        return [int(child) for child in children if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()]
     except OSError:
         return []
 
