@@ -1,5 +1,6 @@
 """Several processes that share one folder of files: who this one is, and how to start the others."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from modeling.predictor import choose_device
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,4 +63,10 @@ def run_on_gpus(count: int, command: Sequence[str]) -> int:
         codes = [process.wait() for process in processes]
     except KeyboardInterrupt:  # the terminal has told them too
         codes = [process.wait() for process in processes]
+    for rank, code in enumerate(codes):
+        if code < 0:
+            logger.error(
+                "process %d of %d was killed (signal %d); finished files are complete, the same command does the rest",
+                rank, count, -code,
+            )  # fmt: skip
     return max(code if code >= 0 else 1 for code in codes)

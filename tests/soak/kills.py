@@ -81,6 +81,7 @@ def start(main: Callable[[list[str]], int], arguments: list[str], log: Path | No
 def _run(main: Callable[[list[str]], int], arguments: list[str], log: Path | None) -> None:
     os.setpgrp()  # so that its own workers can be ended with it
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)  # threads do not survive a fork
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):

@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 HANG_SECONDS = 10
 BUDGET_BYTES = 2 << 30  # what a case may add to the memory of the process
 _STATUS, _PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -102,6 +104,7 @@ def _child(sender: Connection, cases: Sequence[int], work: Callable[[int], str],
     for stream in (1, 2):  # libtiff and OpenCV write to the terminal themselves
         os.dup2(silence, stream)
     logging.raiseExceptions = False
+    cv2.setNumThreads(1)  # threads do not survive a fork
     setup()
     for case in cases:
         sender.send(attempt(work, case))
