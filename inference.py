@@ -14,8 +14,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data.backgrounds import Background
 from data.folders import Pair, find_masked, find_pairs
-from engine.build import build_model
+from engine.build import build_model, shipped_config
 from engine.folder_run import Job, checked, peak_memory, plan, prepare_output, run
+from engine.messages import log_to_terminal
 from engine.outputs import Outputs
 from engine.processes import Place, run_on_gpus
 from modeling.predictor import Predictor, choose_device
@@ -32,7 +33,8 @@ examples:
   python inference.py --config configs/ViTMatte_S_100ep.py --checkpoint checkpoints/ViTMatte_S.safetensors \\
       --image photo.jpg --trimap photo_trimap.png --output photo_alpha.png --bit-depth 16
 
-A config is Python code, and is run: use only config files that you trust. Checkpoints are read without running code.
+A config is Python code, and is run: use only config files that you trust. Checkpoints are read without running code;
+with a .safetensors file from a stranger, leave --config-dir out: its metadata can only name a file in configs/.
 """
 
 
@@ -42,8 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     model = parser.add_argument_group("model")
-    model.add_argument("--config-dir", "--config", dest="config", type=Path, required=True, metavar="FILE",
-                       help="LazyConfig file (Python code that is run), see configs/")  # fmt: skip
+    model.add_argument("--config-dir", "--config", dest="config", type=Path, metavar="FILE",
+                       help="LazyConfig file (Python code that is run), see configs/ (default: the file there that the "
+                            "metadata of a .safetensors checkpoint name)")  # fmt: skip
     model.add_argument("--checkpoint-dir", "--checkpoint", dest="checkpoint", type=Path, required=True, metavar="FILE",
                        help="weights for it: .pth or .safetensors")  # fmt: skip
     model.add_argument("--max-number-token", "--max-tokens", dest="max_tokens", type=int, default=18_500, metavar="N",
@@ -140,17 +143,17 @@ def plan_jobs(args: argparse.Namespace, outputs: Outputs) -> list[Job]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = build_parser().parse_intermixed_args(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    log_to_terminal()
     sampling = [f"model.sample_strategy={args.sample_strategy}"] if args.sample_strategy else []
     logging.getLogger("modeling").setLevel(logging.INFO)
-    place = Place.from_environment()
     try:
+        place = Place.from_environment()
         if args.num_gpus is not None and place.world == 1:
             return run_on_gpus(args.num_gpus, sys.argv if argv is None else [__file__, *argv])
         outputs = plan_outputs(args, place.device(args.device))
         jobs = place.share(plan_jobs(args, outputs))
         predictor = Predictor(
-            build_model(args.config, [*args.overrides, *sampling]),
+            build_model(args.config or shipped_config(args.checkpoint), [*args.overrides, *sampling]),
             args.checkpoint,
             device=place.device(args.device),
             dtype=args.dtype,
@@ -158,8 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             max_memory=args.max_memory,
             tta=args.tta,
         )
-    except ValueError as error:
-        logging.error("%s", error)
+    except (ValueError, OSError, MemoryError) as error:
+        logging.error("%s", error or type(error).__name__)
         return 2
     overwrite = args.image is not None if args.overwrite is None else args.overwrite
     try:

@@ -16,11 +16,14 @@ from pathlib import Path
 import torch
 from detectron2.engine import launch
 from detectron2.utils import comm
+from omegaconf import OmegaConf
 from torch.multiprocessing import ProcessExitedException
 
 from engine.build import load_config
+from engine.messages import OneLine, log_to_terminal
 from engine.run import evaluate, initialise_process_group, train
 from engine.trainer import NonFiniteLoss
+from modeling.weight_files import one_line
 
 logger = logging.getLogger("train")
 
@@ -63,6 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Work of one process; returns the exit code."""
     config = load_config(args.config_file, args.overrides)
+    if not isinstance(OmegaConf.select(config, "train.output_dir", throw_on_missing=False), str):
+        raise ValueError(f"{args.config_file}: these settings have no train.output_dir, where a run keeps its files")
     _log_to(Path(config.train.output_dir))
     if args.eval_only:
         evaluate(config, args.resume)
@@ -79,12 +84,16 @@ def _log_to(output_dir: Path) -> None:
         output_dir.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(output_dir / "log.txt"))
     level = logging.INFO if comm.is_main_process() else logging.WARNING
-    form = {"format": "%(asctime)s %(message)s", "datefmt": "%H:%M:%S"}
-    logging.basicConfig(**form, level=level, handlers=handlers, force=True)
+    form = "%(asctime)s %(message)s", "%H:%M:%S"
+    for handler, formatter in zip(handlers, (OneLine(*form), logging.Formatter(*form)), strict=False):
+        handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=handlers, force=True)
+    logging.captureWarnings(True)
 
 
 def guarded(args: argparse.Namespace) -> None:
     """`run` with errors as one line and an exit code, in whichever process."""
+    log_to_terminal()
     try:
         code = run(args)
     except NonFiniteLoss as error:
@@ -93,6 +102,13 @@ def guarded(args: argparse.Namespace) -> None:
     except ValueError as error:
         logger.error("%s", error)
         code = 2
+    except OSError as error:
+        logger.error("%s cannot be read or written (%s)", error.filename or "a file", error.strerror or error)
+        code = 1
+    except Exception as error:  # a fault of ours, most likely: its traceback goes into the log file
+        logger.error("%s: %s", type(error).__name__, one_line(error), exc_info=error)
+        logger.error("the run ends here; log.txt says where, and --resume goes on from the last checkpoint, if any")
+        code = 1
     if code:
         sys.exit(code)
 

@@ -1,8 +1,6 @@
 """Clips, one frame in memory at a time: numbered pictures in a folder, or video files."""
 
-import os
 import re
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data.files import IMAGE_SUFFIXES, FileError, read_image
+from data.files import IMAGE_SUFFIXES, FileError, read_image, replacing
 
 _NUMBER = re.compile(r"(\d+)$")
 
@@ -132,8 +130,9 @@ def pair_frames(clip: Clip, other: Clip) -> Iterator[tuple[Frame, Frame]]:
 
 @dataclass(frozen=True)
 class VideoKind:
-    """Encoder of a kind of file, and its pixel formats with alpha, without it, and for grey."""
+    """Container and encoder of a kind of file, and its pixel formats with alpha, without it, and for grey."""
 
+    container: str
     encoder: str
     with_alpha: str
     colour: str
@@ -142,9 +141,9 @@ class VideoKind:
 
 
 VIDEO_KINDS = {
-    ".mov": VideoKind("prores_ks", "yuva444p10le", "yuv444p10le", "yuv444p10le", (("profile", "4444"),)),
-    ".mkv": VideoKind("ffv1", "bgra", "bgr0", "gray", (("level", "3"),)),
-    ".webm": VideoKind("libvpx-vp9", "yuva420p", "yuv420p", "yuv420p", (("crf", "20"), ("b", "0"))),
+    ".mov": VideoKind("mov", "prores_ks", "yuva444p10le", "yuv444p10le", "yuv444p10le", (("profile", "4444"),)),
+    ".mkv": VideoKind("matroska", "ffv1", "bgra", "bgr0", "gray", (("level", "3"),)),
+    ".webm": VideoKind("webm", "libvpx-vp9", "yuva420p", "yuv420p", "yuv420p", (("crf", "20"), ("b", "0"))),
 }
 _ARRAY_FORMATS = {1: "gray", 3: "rgb24", 4: "rgba"}
 
@@ -163,26 +162,22 @@ def write_video(
         the number of frames.
     """
     path = Path(path)
-    temporary = path.parent / f".{uuid.uuid4().hex}{path.suffix.lower()}"
-    count, stream = 0, None
+    kind, count, stream = VIDEO_KINDS[path.suffix.lower()], 0, None
+    # Only QuickTime would choose another time base of its own accord.
+    timing = {"video_track_timescale": str((time_base or 1 / rate).denominator)} if kind.container == "mov" else {}
     try:
-        # Only QuickTime would choose another time base of its own accord.
-        timing = {"video_track_timescale": str((time_base or 1 / rate).denominator)} if path.suffix == ".mov" else {}
-        with av.open(str(temporary), "w", container_options=timing) as container:
+        with replacing(path) as file, av.open(file.name, "w", kind.container, container_options=timing) as container:
             for count, (time, pixels) in enumerate(frames, 1):
                 if stream is None:
-                    stream = _add_stream(container, VIDEO_KINDS[path.suffix.lower()], pixels, rate, time_base)
+                    stream = _add_stream(container, kind, pixels, rate, time_base)
                 frame = av.VideoFrame.from_ndarray(pixels, format=_ARRAY_FORMATS[_channels(pixels)])
                 frame.pts, frame.time_base = (count - 1 if time is None else time), (time_base or 1 / rate)
                 container.mux(stream.encode(frame))
             if stream is None:
                 raise FileError(f"{path}: there are no frames to encode")
             container.mux(stream.encode(None))
-        os.replace(temporary, path)
     except (av.FFmpegError, OSError) as error:
         raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return count
 
 

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data.files import FileError, write_atomic
+from data.files import FileError, check_size, remove_leftovers, write_atomic
 
 BACKGROUNDS_EACH = 20
 LAYOUT = ("merged", "alpha_copy", "trimaps")
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _ROWS = 32  # a band of float64 rows stays in the cache
 
 
@@ -165,11 +166,13 @@ def first_channel(alpha: Image.Image) -> np.ndarray:
 
 
 def _open(path: Path) -> Image.Image:
+    check_size(path)
     try:
-        image = Image.open(io.BytesIO(path.read_bytes()))
+        image = Image.open(io.BytesIO(path.read_bytes()), formats=_FORMATS)
         image.load()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read as an image ({' '.join(str(error).split())})") from error
+    except Exception as error:  # damaged files make Pillow raise many types
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FileError(f"{path}: cannot be read as an image ({reason})") from error
     return image
 
 
@@ -189,9 +192,10 @@ def _encode(pixels: np.ndarray) -> bytes:
 
 
 def prepare_folders(output: Path, folders: Iterable[str] = LAYOUT) -> None:
-    """Make the folders of a set."""
+    """Make the folders of a set, and clear them of what a killed run left."""
     for folder in folders:
         try:
             (output / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"{output / folder}: cannot be made ({error.strerror})") from error
+        remove_leftovers(output / folder)

@@ -4,12 +4,16 @@ Pillow decodes, because it refuses what is cut off where OpenCV returns the part
 16 bits a channel, which Pillow would cut to 8, and encodes PNG. Colour is straight RGB: an alpha channel is dropped.
 """
 
+import fcntl
 import io
 import logging
 import os
+import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -19,13 +23,17 @@ logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 500_000_000  # a header that declares more is taken for damage or an attack
+MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, as they are
+MAX_JPEG_WORK = 10 * MAX_PIXELS  # scans times pixels: each scan of a few bytes may cost a pass over the whole picture
 BACKGROUND_UP_TO, FOREGROUND_FROM = 25, 230  # trimap values up to / from here are background / foreground
 UNKNOWN = 128
 COLOURED_FROM = 64  # how far apart the channels of a trimap's pixel are where it is no grey but a colour
 
 _ORIENTATION_TAG, _BITS_TAG = 0x0112, 258
+_JPEG_SCAN = b"\xff\xda"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_EXIF_MARKS = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _ROWS = 512  # rows quantised at a time, so that no second full-size float buffer exists
 
 # The plug-in classes are called directly: Image.open would try dozens of formats that nobody asked for, and its own
@@ -133,26 +141,64 @@ def write_alpha(path: str | Path, alpha: np.ndarray, bit_depth: int = 8) -> None
 def write_atomic(path: str | Path, data: bytes) -> None:
     """Write a file so that at any moment, power loss included, path holds all of data or what it held before."""
     path = Path(path)
-    # Hidden, so that no reader of the folder takes it for a result; short, so that the longest legal name still works.
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
     try:
-        with open(temporary, "xb") as file:
+        with replacing(path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """An open file beside path that takes its place once it is written, whole and on the disk; or never.
+
+    Whoever writes it by its name has to have closed it by then.
+    """
+    file = _open_temporary(path.parent)
+    try:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(file.name, path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         try:
-            temporary.unlink(missing_ok=True)
+            Path(file.name).unlink(missing_ok=True)
+            file.close()  # after an error this may fail once more to write what is left
         except OSError:
-            logger.debug("%s: the temporary file could not be removed", temporary)
+            logger.debug("%s: the temporary file could not be removed", file.name)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed; those of living ones, which hold a lock, stay."""
+    for path in folder.glob(".*.tmp"):
+        if not _TEMPORARY.fullmatch(path.name):
+            continue
+        try:
+            with open(path, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+        except OSError:
+            logger.debug("%s: is being written, or cannot be removed", path)
+
+
+def _open_temporary(folder: Path) -> BinaryIO:
+    """A new, locked file."""
+    while True:
+        # Hidden, so that no reader of the folder takes it for a result; short, so that the longest legal name works.
+        path = folder / f".{uuid.uuid4().hex}.tmp"
+        file = open(path, "xb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks: leftovers stay there
+            logger.debug("%s: cannot be locked", path)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # somebody took it for a leftover before it was locked
 
 
 def _quantise(path: Path, alpha: np.ndarray, bit_depth: int) -> np.ndarray:
@@ -168,10 +214,20 @@ def _quantise(path: Path, alpha: np.ndarray, bit_depth: int) -> np.ndarray:
     return quantised
 
 
-def _read_bytes(path: Path) -> bytes:
+def check_size(path: Path) -> None:
+    """Refuse what is no file, where reading would block for ever, and what does not fit into memory."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would block for ever
+        if path.exists() and not path.is_file():
             raise FileError(f"{path}: is a folder or a device, not a file")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise FileError(f"{path}: has {size / 10**9:.1f} GB; files of up to {MAX_BYTES // 10**9} GB are read")
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    check_size(path)
+    try:
         data = path.read_bytes()
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -191,6 +247,9 @@ def _open(path: Path, data: bytes) -> Image.Image:
         raise FileError(
             f"{path}: declares {width} x {height} pixels; sizes from 1 x 1 to {MAX_PIXELS // 10**6} megapixels are read"
         )
+    if reader is JpegImagePlugin.JpegImageFile and data.count(_JPEG_SCAN) * width * height > MAX_JPEG_WORK:
+        scans = data.count(_JPEG_SCAN)
+        raise FileError(f"{path}: has {scans} scans of {width} x {height} pixels; save it as an ordinary JPEG")
     return image
 
 
@@ -198,7 +257,7 @@ def _decode(path: Path) -> np.ndarray:
     """uint8 or uint16, (H, W) or (H, W, 3) RGB, upright, complete."""
     data = _read_bytes(path)
     image = _open(path, data)
-    deep = _bits(image, data) == 16
+    deep = _strictly(path, lambda: _bits(image, data)) == 16
     if image.mode in ("F", "I") and not deep:
         raise FileError(f"{path}: has 32 bits a channel; convert it to 8 or 16 first")
     _strictly(path, image.load)  # also where OpenCV decodes below: this is what notices missing data

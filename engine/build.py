@@ -3,17 +3,51 @@
 import builtins
 import difflib
 import inspect
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from modeling.weight_files import CheckpointError, one_line, read_metadata
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+MAX_NUMBERS, MAX_TENSORS = 300_000_000, 20_000  # of a network; the largest here has 110 million in 1,000
+
+
+logger = logging.getLogger(__name__)
 
 
 class ConfigError(ValueError):
     """A config file or an override that cannot be used."""
+
+
+def shipped_config(checkpoint: str | Path) -> Path:
+    """The config of this repository that a checkpoint's metadata name; a name, which never becomes a path or code.
+
+    Raises:
+        CheckpointError: it names none, or none that is here.
+    """
+    checkpoint = Path(checkpoint)
+    known = {path.stem: path for path in CONFIGS.glob("*.py")}
+    named = read_metadata(checkpoint).get("config") if checkpoint.suffix == ".safetensors" else None
+    if named is None:
+        raise CheckpointError(f"{checkpoint}: does not say which config it belongs to; give one with --config-dir")
+    if named not in known:
+        raise CheckpointError(
+            f"{checkpoint}: belongs to the config {one_line(named, 60)!r}, which is not among those of this repository "
+            f"({', '.join(sorted(known))}); give one that you trust with --config-dir"
+        )
+    return known[named]
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
@@ -25,7 +59,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
         ConfigError: the file is missing or broken, or an override is unknown or malformed.
     """
     path = Path(path)
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not found:
         raise ConfigError(f"{path}: no such config file; the published ones are in configs/")
     if path.suffix != ".py":
         raise ConfigError(f"{path}: a config is a Python file (.py)")
@@ -36,12 +74,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
         raise ConfigError(f"{path}: the config cannot be loaded ({_one_line(error)})") from error
     finally:
         builtins.__import__ = plain_import  # LazyConfig leaves its own in place where loading fails
+    targets = _targets(config)
     for override in overrides:
         _check_override(config, override)
         try:
             LazyConfig.apply_overrides(config, [override])
         except Exception as error:  # the grammar's own errors have many types
             raise ConfigError(f"override {override!r} cannot be applied ({_one_line(error)})") from error
+        if not _targets(config) <= targets:
+            raise ConfigError(f"override {override!r} names code to run, which only a config file may")
     return config
 
 
@@ -52,12 +93,55 @@ def build_model(path: str | Path, overrides: Sequence[str] = ()) -> nn.Module:
         ConfigError: as `load_config`; or the settings do not make a model.
     """
     config = load_config(path, overrides)
+    logging.getLogger("detectron2.config.instantiate").setLevel(logging.CRITICAL)  # our error says the same
     if "model" not in config:
         raise ConfigError(f"{path}: defines no 'model'")
     try:
-        return instantiate(config.model)
+        _check_scale(config.model)
+        model = instantiate(config.model)
+        if not isinstance(model, nn.Module):
+            raise ConfigError(f"{path}: 'model' is {one_line(model, 60)!r}, which is no network")
+        return model
+    except ConfigError:
+        raise
     except Exception as error:  # whatever a constructor makes of settings that it was not made for
         raise ConfigError(f"{path}: these settings do not make a model ({_one_line(error)})") from error
+
+
+def _check_scale(model: DictConfig) -> None:
+    """Refuse a network that no machine holds, before memory is taken for it; other errors are left to building it."""
+    numbers = tensors = 0
+
+    def count(module: nn.Module, name: str, value: Tensor | None) -> None:
+        nonlocal numbers, tensors
+        numbers, tensors = numbers + (0 if value is None else value.numel()), tensors + 1
+        if numbers > MAX_NUMBERS or tensors > MAX_TENSORS:
+            raise ConfigError(
+                f"these settings make a network of more than {MAX_NUMBERS / 1e6:.0f} million numbers or {MAX_TENSORS} "
+                "tensors: make it smaller"
+            )
+
+    hooks = register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            instantiate(model)
+    except ConfigError:
+        raise
+    except Exception as error:
+        logger.debug("the network was not measured: %s", _one_line(error))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _targets(node: Any) -> set[str]:
+    """What a config builds or calls."""
+    if isinstance(node, DictConfig):
+        node = OmegaConf.to_container(node, resolve=False)
+    if isinstance(node, dict):
+        own = {str(node["_target_"])} if "_target_" in node else set()
+        return own.union(*map(_targets, node.values()))
+    return set().union(*map(_targets, node)) if isinstance(node, list) else set()
 
 
 def _check_override(config: DictConfig, override: str) -> None:
@@ -91,5 +175,4 @@ def _keys(node: DictConfig, prefix: str = "") -> list[str]:
 
 
 def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -15,7 +15,8 @@ from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from modeling.checkpoint import CheckpointError, mismatches
+from modeling.checkpoint import mismatches
+from modeling.weight_files import CheckpointError, one_line, read_pickle
 
 logger = logging.getLogger(__name__)
 
@@ -112,11 +113,21 @@ class AtomicCheckpointer(Checkpointer):
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """As the base class', strictly, with this process' random state; raises CheckpointError for a misfit."""
-        rest = super().load(path, checkpointables)
-        states = rest.pop("random", [])
-        if len(states) == comm.get_world_size():
-            restore_random_state(states[comm.get_rank()])
-        else:
+        try:
+            rest = super().load(path, checkpointables)
+            if not isinstance(rest["iteration"], int) or not isinstance(rest["description"], dict):
+                raise CheckpointError("iteration or description are missing")
+            states = rest.pop("random", [])
+            if len(states) == comm.get_world_size():
+                restore_random_state(states[comm.get_rank()])
+        except CheckpointError:
+            raise
+        except Exception as error:  # what states of another program, or damaged ones, lead to is beyond listing
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise CheckpointError(
+                f"{path}: no run can go on from this checkpoint ({reason}); name another one in the file {POINTER}"
+            ) from error
+        if len(states) != comm.get_world_size():
             logger.warning(
                 "%s was written by %d processes, now there are %d: the run goes on with other random numbers",
                 path, len(states), comm.get_world_size(),
@@ -124,7 +135,7 @@ class AtomicCheckpointer(Checkpointer):
         return rest
 
     def _load_file(self, f: str) -> dict[str, Any]:
-        return torch.load(f, map_location="cpu", weights_only=True)
+        return read_pickle(f, mapped=False)
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint.pop("model")

@@ -12,7 +12,7 @@ import numpy as np
 
 from data.clips import VIDEO_KINDS, Clip, Frame, open_clip, pair_frames, write_video
 from data.colours import extend_colours, quantise, write_colours
-from data.files import FileError, read_alpha, snap_trimap, write_alpha
+from data.files import FileError, read_alpha, remove_leftovers, snap_trimap, write_alpha
 from data.masks import trimap_from_mask
 from data.preview import over
 from engine.folder_run import Predicts
@@ -86,6 +86,8 @@ def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = 
         job.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{job.folder}: cannot be created ({error.strerror})") from error
+    for folder in {job.folder, job.output.parent}:
+        remove_leftovers(folder)
     made = total = 0
     for frame, guide in pair_frames(job.clip, job.guide):
         total += 1

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from data.files import UNKNOWN, FileError, image_size, read_image, read_trimap
+from data.files import UNKNOWN, FileError, image_size, read_image, read_trimap, remove_leftovers
 from data.folders import Pair
 from data.masks import read_mask, trimap_from_mask
 from engine.outputs import Outputs
@@ -127,6 +127,8 @@ def run(
     """
     report = Report()
     start = time.perf_counter()
+    for folder in {job.output.parent for job in jobs}:
+        remove_leftovers(folder)
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
 
         def load_job(index: int) -> Future | None:

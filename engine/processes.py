@@ -1,5 +1,6 @@
 """Several processes that share one folder of files: who this one is, and how to start the others."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from modeling.predictor import choose_device
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,14 @@ class Place:
     @classmethod
     def from_environment(cls) -> "Place":
         """Read RANK, WORLD_SIZE and LOCAL_RANK; one process alone where they are not set."""
-        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        return cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)))
+        try:
+            rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+            place = cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)))
+        except ValueError as error:
+            raise ValueError(f"RANK, WORLD_SIZE and LOCAL_RANK in the environment must be numbers ({error})") from error
+        if not 0 <= rank < world or place.local < 0:
+            raise ValueError(f"the environment says RANK={rank} of WORLD_SIZE={world}: ranks count from 0")
+        return place
 
     def share(self, items: Sequence) -> list:
         """This process' part; the parts of all processes are disjoint and together everything."""
@@ -53,4 +63,10 @@ def run_on_gpus(count: int, command: Sequence[str]) -> int:
         codes = [process.wait() for process in processes]
     except KeyboardInterrupt:  # the terminal has told them too
         codes = [process.wait() for process in processes]
+    for rank, code in enumerate(codes):
+        if code < 0:
+            logger.error(
+                "process %d of %d was killed (signal %d); finished files are complete, the same command does the rest",
+                rank, count, -code,
+            )  # fmt: skip
     return max(code if code >= 0 else 1 for code in codes)

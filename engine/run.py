@@ -28,6 +28,7 @@ from engine.workers import outlive_signals
 from modeling.checkpoint import load_weights
 from modeling.initial_weights import initialise, load_teacher
 from modeling.predictor import choose_device
+from modeling.weight_files import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,19 @@ def train(config: DictConfig, name: str, resume: bool) -> bool:
         ValueError: settings, data or weights that do not fit together, before anything is computed.
         NonFiniteLoss: see the trainer.
     """
+    try:
+        trainer, start_iter = _prepare(config, name, resume)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # what libraries make of settings that they were not made for is beyond listing
+        raise ValueError(f"these settings do not make a run ({type(error).__name__}: {one_line(error)})") from error
+    comm.synchronize()
+    trainer.train(start_iter, config.train.max_iter)
+    return not trainer.stopping
+
+
+def _prepare(config: DictConfig, name: str, resume: bool) -> tuple[MattingTrainer, int]:
+    """Everything that a run needs, and the iteration that it starts from."""
     settings = config.train
     output_dir = Path(settings.output_dir)
     last = _last_checkpoint(output_dir, resume)
@@ -66,16 +80,14 @@ def train(config: DictConfig, name: str, resume: bool) -> bool:
     trainer.register_hooks(_hooks(config, trainer, checkpointer, pairs))
     if last is not None:
         rest = checkpointer.load(str(last))
-        description["metrics"] = rest["description"]["metrics"]
+        description["metrics"] = rest["description"].get("metrics", {})
         start_iter = rest["iteration"] + 1
         logger.info("resuming from %s at iteration %d", last, start_iter)
     trainer.data_loader = _loader(config, start_iter)
     trainer.model = _distributed(model, device, precision)
     if device.type == "cpu":  # processes of one machine share its cores
         torch.set_num_threads(max(1, torch.get_num_threads() // comm.get_local_size()))
-    comm.synchronize()
-    trainer.train(start_iter, settings.max_iter)
-    return not trainer.stopping
+    return trainer, start_iter
 
 
 def evaluate(config: DictConfig, resume: bool) -> dict[str, float]:
@@ -103,7 +115,14 @@ def _last_checkpoint(output_dir: Path, resume: bool) -> Path | None:
         return None
     if not resume:
         raise ValueError(f"{output_dir} holds a run already: add --resume to go on, or choose another train.output_dir")
-    return output_dir / pointer.read_text().strip()
+    try:
+        named = output_dir / pointer.read_text().strip()
+        there = named.is_file()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{pointer}: cannot be read ({one_line(error)}); write a checkpoint's name there") from error
+    if not there:
+        raise ValueError(f"{pointer} names {named.name}, which is not there; write another checkpoint's name there")
+    return named
 
 
 def _device(name: str) -> torch.device:

@@ -20,6 +20,7 @@ from modeling.criterion import training_trimap
 from modeling.output import MattingOutput
 
 Criterion = Callable[[MattingOutput, Tensor, Tensor], dict[str, Tensor]]
+SMOOTHED = 20  # steps over which detectron2's writers take the median
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -86,12 +87,17 @@ class MattingTrainer(SimpleTrainer):
         self.stopping = False  # agreed by all processes: this step is the last one
         self.last: Sample | None = None
         self._previous: tuple[float, float] | None = None  # start of the last step, and its wait for data
+        self._recent: dict[int, dict[str, float]] = {}  # figures of the last steps, which smoothed curves are made of
 
     def train(self, start_iter: int, max_iter: int) -> None:
         """Run the loop; unlike the base class' it can end early without an error."""
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
         with EventStorage(start_iter) as self.storage:
+            for iteration, figures in self._recent.items():
+                self.storage.iter = iteration
+                self.storage.put_scalars(**figures)
+            self.storage.iter = start_iter
             try:
                 self.before_train()
                 for self.iter in range(start_iter, max_iter):
@@ -160,9 +166,12 @@ class MattingTrainer(SimpleTrainer):
         total = sum(named[name] for name in losses)
         if not math.isfinite(total):
             self._refuse(batch, {name: value.item() for name, value in losses.items()})
-        self.storage.put_scalars(total_loss=total, data_time=waited, **named)
         if shares:
-            self.storage.put_scalar("keep/total", sum(named[name] for name in shares) / len(shares))
+            named["keep/total"] = sum(named[name] for name in shares) / len(shares)
+        named["total_loss"] = total
+        self.storage.put_scalars(data_time=waited, **named)
+        self._recent[self.iter] = named
+        self._recent.pop(self.iter - SMOOTHED, None)
 
     def _refuse(self, batch: Mapping[str, Any], losses: dict[str, float]) -> None:
         path = self.output_dir / f"nonfinite_batch_rank{comm.get_rank()}.json"
@@ -184,9 +193,10 @@ class MattingTrainer(SimpleTrainer):
         self._previous = (started, waited)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "grad_scaler": self.scaler.state_dict()}
+        return {**super().state_dict(), "grad_scaler": self.scaler.state_dict(), "recent": dict(self._recent)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         if state_dict["grad_scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state_dict["grad_scaler"])
+        self._recent = dict(state_dict.get("recent", {}))  # checkpoints of earlier versions have none

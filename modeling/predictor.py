@@ -110,6 +110,10 @@ class Predictor:
         trimap_tensor = torch.from_numpy(np.ascontiguousarray(trimap)).to(self.device)[None, None]  # (1, 1, H, W)
         inputs = image_tensor, trimap_tensor
         alpha = predict_views(predict, *inputs) if self.tta else predict(*inputs)
+        if not alpha.isfinite().all():
+            raise ValueError(
+                f"the network's result is not finite in {self.dtype}: compute in fp32, or take another checkpoint"
+            )
         return Matte(alpha[0, 0].cpu().numpy(), [kept[0].cpu().numpy() for kept in keep[0]])
 
     def choose_limits(self, height: int, width: int) -> Limits:

@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from data.files import FileError, write_atomic  # noqa: E402
 from data.folders import find_pairs  # noqa: E402
 from engine.folder_run import Job, checked, plan, prepare_output  # noqa: E402
+from engine.messages import log_to_terminal  # noqa: E402
 from modeling.budget import parse_memory  # noqa: E402
 from modeling.predictor import choose_device, choose_dtype  # noqa: E402
 from tools.comparison.report import Model, table  # noqa: E402
@@ -85,7 +86,7 @@ def check_arguments(args: argparse.Namespace) -> list[Model]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = parse(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    log_to_terminal()
     try:
         models = check_arguments(args)
         pairs = find_pairs(args.data)

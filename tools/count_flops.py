@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from engine.messages import log_to_terminal
 from modeling.backbone.routing import Router
 
 logger = logging.getLogger("count_flops")
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="share of the tokens that each router keeps in global attention (default: %(default)s)",
     )
     args = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log_to_terminal(logging.INFO)
     if min(args.size) < 1:
         parser.error(f"--size must be at least 1 x 1, got {args.size[0]} x {args.size[1]}")
     if not 0 <= args.keep_share <= 1:

@@ -18,6 +18,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine.checkpoint import write_atomically
+from engine.messages import log_to_terminal
 from modeling.checkpoint import TEACHER, CheckpointError, read_state_dict
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
@@ -50,7 +51,7 @@ def metadata(path: Path, dtype: str) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = build_parser().parse_args(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    log_to_terminal()
     try:
         if args.output.suffix != ".safetensors":
             raise ValueError(f"{args.output}: give a name that ends in .safetensors")

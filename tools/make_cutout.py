@@ -22,6 +22,7 @@ from data.backgrounds import Background
 from data.files import FileError, image_size, read_alpha, read_image
 from data.folders import Pair, find_masked
 from engine.folder_run import Job, checked, plan, prepare_output
+from engine.messages import log_to_terminal
 from engine.outputs import Outputs
 from modeling.predictor import choose_device
 
@@ -79,7 +80,7 @@ def work(job: Job, outputs: Outputs, overwrite: bool) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    log_to_terminal(logging.INFO)
     args, start = parse(argv), time.perf_counter()
     try:
         if "alpha" in args.output_kind:

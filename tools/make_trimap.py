@@ -24,6 +24,7 @@ from data.folders import images_by_name
 from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
 from data.parallel import available_cores, outcomes
 from data.preview import overlay_trimap
+from engine.messages import log_to_terminal
 
 logger = logging.getLogger("make_trimap")
 
@@ -126,7 +127,7 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    log_to_terminal(logging.INFO)
     args, start = parse(argv), time.perf_counter()
     try:
         jobs = find_jobs(args)

@@ -22,6 +22,7 @@ from data.clips import VIDEO_KINDS
 from engine.build import build_model
 from engine.clip_run import CLIP_KINDS, open_job, run_clip
 from engine.folder_run import peak_memory
+from engine.messages import log_to_terminal
 from engine.outputs import Outputs
 from modeling.predictor import Predictor, choose_device
 
@@ -55,7 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    log_to_terminal(logging.INFO)
     args, start = parse(argv), time.perf_counter()
     try:
         background = Background.parse(args.background) if args.background else None

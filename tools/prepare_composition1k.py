@@ -21,6 +21,7 @@ from tqdm import tqdm
 from data.composition1k import BACKGROUNDS_EACH, LAYOUT, build, plan, prepare_folders, read_list
 from data.files import FileError
 from data.parallel import available_cores, outcomes
+from engine.messages import log_to_terminal
 
 logger = logging.getLogger("prepare_composition1k")
 
@@ -45,7 +46,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    log_to_terminal(logging.INFO)
     args, start = parse(argv), time.perf_counter()
     try:
         planned = plan(

@@ -21,6 +21,7 @@ from data.composition1k import read_list
 from data.files import FileError
 from data.parallel import available_cores, outcomes
 from data.uhr395 import Settings, find_items, prepare
+from engine.messages import log_to_terminal
 
 logger = logging.getLogger("prepare_uhr395")
 
@@ -41,7 +42,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    log_to_terminal(logging.INFO)
     args, start = parse(argv), time.perf_counter()
     try:
         names = {Path(name).stem for name in read_list(args.test_list)} if args.test_list else None

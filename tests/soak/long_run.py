@@ -1,0 +1,65 @@
+"""Hundreds of images of varying sizes in one process: does it grow?"""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.folders import find_pairs
+from engine.folder_run import plan, run
+from tests.soak.fuzz_pairs import predictor
+from tests.soak.pictures import scene, trimap
+
+SETTLED = 50  # images after which memory has to stay where it is
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass
+class Growth:
+    """What a process held after each image."""
+
+    resident: Sequence[int]
+    files: Sequence[int]
+    threads: Sequence[int]
+    failures: int
+
+    @property
+    def memory(self) -> float:
+        """How far resident memory was ever above that after the first images, as a share."""
+        return max(self.resident[SETTLED:]) / self.resident[SETTLED - 1] - 1
+
+    @property
+    def constant(self) -> bool:
+        """Whether open files and threads stayed as they were."""
+        return max(self.files[SETTLED:]) <= max(self.files[:SETTLED]) and len(set(self.threads[SETTLED:])) == 1
+
+
+def write_images(folder: Path, count: int) -> None:
+    """Pictures of varying sizes, a few of them large, in an order without a pattern."""
+    rng = np.random.default_rng(0)
+    image, known = scene(rng)[..., :3], trimap(rng)
+    for kind in ("image", "trimap"):
+        (folder / kind).mkdir(parents=True)
+    for index in range(count):
+        size = tuple(int(side) for side in rng.integers(17, 260, 2))
+        cv2.imwrite(str(folder / "image" / f"{index:04d}.jpg"), cv2.resize(image, size))
+        cv2.imwrite(str(folder / "trimap" / f"{index:04d}.png"), cv2.resize(known, size, interpolation=0))
+
+
+def long_run(folder: Path, count: int) -> Growth:
+    """Matte `count` images in this process and watch it."""
+    write_images(folder / "data", count)
+    seen: list[tuple[int, int, int]] = []
+
+    def look() -> None:
+        resident = int(_STATUS.read_text().split("VmRSS:")[1].split()[0]) * 1024
+        seen.append((resident, len(os.listdir("/proc/self/fd")), threading.active_count()))
+
+    logging.getLogger("engine").setLevel(logging.ERROR)
+    report = run(predictor(), plan(find_pairs(folder / "data"), folder / "out"), advance=look)
+    return Growth(*zip(*seen, strict=True), failures=len(report.failures))
