@@ -6,6 +6,7 @@ at once. Every level is worked through in boxes that stay in the processor's cac
 travels while it is relaxed; boxes that no soft pixel depends on are left out. Neither changes the result.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -37,6 +38,22 @@ def estimate_foreground(image: Tensor, alpha: Tensor) -> Tensor:
         raise ValueError(
             f"image is {tuple(image.shape)} and alpha {tuple(alpha.shape)}; they must be (H, W, 3) and (H, W)"
         )
+    with _one_thread():
+        return _estimate(image, alpha)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Boxes are so small that threads would mostly wait for each other, which on shared cores takes longest."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _estimate(image: Tensor, alpha: Tensor) -> Tensor:
     result, levels = to_unit(image), _levels(image, alpha)
     soft = (alpha > 0) & (alpha < 1)
     boxes = _boxes(soft, [level.size for level in levels])
@@ -165,22 +182,22 @@ def _relaxed(level: _Level, box: _Box, coarser: Tensor) -> Iterator[tuple[tuple[
         of each lattice the rows and columns in the level, and the colours (6, h, w) of these pixels.
     """
     halo = _halo(level.sweeps)
+    spans = (box.top - halo, box.bottom + halo), (box.left - halo, box.right + halo)
     rows, columns = (
-        torch.arange(first - halo, last + halo + (last & 1), device=coarser.device).clamp_(0, length - 1)
-        for first, last, length in ((box.top, box.bottom, level.size[0]), (box.left, box.right, level.size[1]))
+        torch.arange(first, last + (last & 1), device=coarser.device).clamp_(0, length - 1)
+        for (first, last), length in zip(spans, level.size, strict=True)
     )
-    parents = [
-        indices * there // here
-        for indices, there, here in zip((rows, columns), coarser.shape[1:], level.size, strict=True)
-    ]
-    pixels, alpha = _surroundings(level, box, halo)
+    image, alpha = (_taken(layer, rows, columns) for layer in (level.image, level.alpha))
+    height, width = level.size
+    above, beside = rows * coarser.shape[1] // height * coarser.shape[2], columns * coarser.shape[2] // width
     size = len(rows) // 2, len(columns) // 2
     parities = list(itertools.product((0, 1), (0, 1)))
     known, states = [], []
     for y, x in parities:
-        known.append(torch.cat([pixels[:, y::2, x::2], alpha[:, y::2, x::2]]).flatten(1))  # (4, n)
-        flat = parents[0][y::2, None] * coarser.shape[2] + parents[1][None, x::2]
-        states.append(coarser.flatten(1).index_select(1, flat.flatten()))
+        pixels = to_unit(image[y::2, x::2]).permute(2, 0, 1)
+        known.append(torch.cat([pixels, alpha[None, y::2, x::2]]).flatten(1))  # (4, n)
+        parents = above[y::2, None] + beside[None, x::2]
+        states.append(coarser.flatten(1).index_select(1, parents.flatten()))  # (6, n)
     equations = [_equations(states, known, index, size) for index in (0, 3, 1, 2)]  # red ones first
     for _ in range(level.sweeps):
         for equation in equations:
@@ -190,17 +207,6 @@ def _relaxed(level: _Level, box: _Box, coarser: Tensor) -> Iterator[tuple[tuple[
         place = slice(box.top + y, box.bottom, 2), slice(box.left + x, box.right, 2)
         count = [len(range(part.start, part.stop, 2)) for part in place]
         yield place, state.view(6, *size)[:, margin : margin + count[0], margin : margin + count[1]]
-
-
-def _surroundings(level: _Level, box: _Box, halo: int) -> tuple[Tensor, Tensor]:
-    """Colours (3, h, w) and alpha (1, h, w) of a box and its halo."""
-    height, width = level.size
-    top, left = max(0, box.top - halo), max(0, box.left - halo)
-    end, right = box.bottom + halo + (box.bottom & 1), box.right + halo + (box.right & 1)
-    part = slice(top, min(end, height)), slice(left, min(right, width))
-    layers = to_unit(level.image[part]).permute(2, 0, 1), level.alpha[part][None]
-    missing = left - box.left + halo, max(0, right - width), top - box.top + halo, max(0, end - height)
-    return tuple(F.pad(layer, missing, mode="replicate") for layer in layers) if any(missing) else layers
 
 
 def _equations(states: list[Tensor], known: list[Tensor], index: int, size: tuple[int, int]) -> tuple:
@@ -220,21 +226,32 @@ def _equations(states: list[Tensor], known: list[Tensor], index: int, size: tupl
     total, rest = weights.sum(0), 1 - cover
     weights /= total
     gain = total.addcmul_(cover, cover).addcmul_(rest, rest).reciprocal_()
-    colours = [states[other][:, start + shift : stop + shift] for other, shift in neighbours]
-    return states[index][:, start:stop], colours, weights, pixels, cover, rest, gain
+    shifted = [states[other][:, start + shift : stop + shift] for other, shift in neighbours]
+    target = states[index][:, start:stop]
+    return target, target[:3], target[3:], list(zip(shifted, weights, strict=True)), pixels, cover, rest, gain
 
 
 def _update_(
-    target: Tensor, neighbours: list[Tensor], weights: Tensor, pixels: Tensor, cover: Tensor, rest: Tensor, gain: Tensor
-) -> None:
-    torch.mul(neighbours[0], weights[0], out=target)  # (6, m)
-    for colours, weight in zip(neighbours[1:], weights[1:], strict=True):
+    target: Tensor, fore: Tensor, back: Tensor, neighbours: list[tuple[Tensor, Tensor]], pixels: Tensor, cover: Tensor,
+    rest: Tensor, gain: Tensor,
+) -> None:  # fmt: skip
+    """One step of one lattice, from `_equations`; fore and back are the halves of target (6, m)."""
+    torch.mul(*neighbours[0], out=target)
+    for colours, weight in neighbours[1:]:
         target.addcmul_(colours, weight)
-    fore, back = target[:3], target[3:]
     residual = torch.addcmul(pixels, fore, cover, value=-1).addcmul_(back, rest, value=-1).mul_(gain)
     fore.addcmul_(residual, cover)
     back.addcmul_(residual, rest)
     target.clamp_(0, 1)
+
+
+def _taken(layer: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """layer[rows][:, columns], a view where they are neighbours."""
+    (top, bottom), (left, right) = ((int(indices[0]), int(indices[-1]) + 1) for indices in (rows, columns))
+    part = layer[top:bottom, left:right]
+    if part.shape[:2] == (len(rows), len(columns)):
+        return part
+    return part.index_select(0, rows - top).index_select(1, columns - left)
 
 
 def _sample(layer: Tensor, size: tuple[int, int]) -> Tensor:

@@ -108,6 +108,18 @@ def test_the_arguments_stay_as_they_are():
     assert to_unit(tensor).data_ptr() != tensor.data_ptr()
 
 
+def test_threads_neither_share_the_work_nor_stay_changed():
+    image, alpha, _ = scene(700, 900)
+    threads, cpu, wall = torch.get_num_threads(), time.process_time(), time.perf_counter()
+    torch.set_num_threads(2)
+    try:
+        solve(image, alpha)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert time.process_time() - cpu < 1.2 * (time.perf_counter() - wall)
+
+
 def test_sizes_must_fit():
     with pytest.raises(ValueError, match="must be"):
         estimate_foreground(torch.zeros(4, 5, 3), torch.zeros(5, 4))
