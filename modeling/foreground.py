@@ -2,10 +2,15 @@
 
 Colours F and B with F * alpha + B * (1 - alpha) = image are relaxed from a single pixel up to the full size, smooth
 where alpha is. The published solver walks from pixel to pixel; here all pixels of one colour of a checkerboard change
-at once, and the finest levels change only the soft ones and their surroundings: nothing else is asked for there.
+at once. Every level is worked through in boxes that stay in the processor's cache, each with a halo as wide as anything
+travels while it is relaxed; boxes that no soft pixel depends on are left out. Neither changes the result.
 """
 
+import contextlib
+import itertools
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +19,9 @@ from torch import Tensor
 REGULARISATION = 1e-5
 SMALL_SIDE_PX, SMALL_SWEEPS, BIG_SWEEPS = 32, 10, 2
 SURE = 0.9  # alphas above this, or below one minus this, give the colours to start with
-_NEAR_PX = 1
-_WIDE_PX = 3
 _START_SIDE_PX = 1024  # the colours to start with are taken from so many rows and columns
-_CHUNK = 1 << 15  # pixels at a time: their tensors stay in the processor's cache
+_TILE_PX, _TILE_PX_ON_DEVICES = 64, 512  # even, so that boxes agree about the checkerboard; large where calls are dear
+_TILES_IN_BOX = 16
 
 
 def estimate_foreground(image: Tensor, alpha: Tensor) -> Tensor:
@@ -28,25 +32,43 @@ def estimate_foreground(image: Tensor, alpha: Tensor) -> Tensor:
         alpha: (H, W) float32 in [0, 1], on the same device.
 
     Returns:
-        (H, W, 3) float32 in [0, 1]. Where alpha is 1, and far from the object, that is the image itself.
+        (H, W, 3) float32 in [0, 1]. Where alpha is 0 or 1 that is the image itself.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.shape[:2] != alpha.shape or not alpha.numel():
         raise ValueError(
             f"image is {tuple(image.shape)} and alpha {tuple(alpha.shape)}; they must be (H, W, 3) and (H, W)"
         )
-    height, width = alpha.shape
-    levels = math.ceil(math.log2(max(height, width))) if max(height, width) > 1 else 0
-    state, size = _start(image, alpha.contiguous()), (1, 1)  # (h * w, 6): F and B
-    for level in range(levels):
-        finer = round(height ** (level / levels)), round(width ** (level / levels))
-        state = state.index_select(0, _parents(finer, size, state.device))
-        pixels, opacity = to_unit(_sample(image, finer)), _sample(alpha, finer)
-        changing = (
-            _grow(_soft(opacity), _WIDE_PX) if level >= levels - 2 else torch.ones_like(opacity, dtype=torch.bool)
-        )
-        _relax_(state, pixels, opacity, changing, None)
-        size = finer
-    return _finish(to_unit(image), alpha, state, size)
+    with _one_thread():
+        return _estimate(image, alpha)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Boxes are so small that threads would mostly wait for each other, which on shared cores takes longest."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _estimate(image: Tensor, alpha: Tensor) -> Tensor:
+    result, levels = to_unit(image), _levels(image, alpha)
+    soft = (alpha > 0) & (alpha < 1)
+    boxes = _boxes(soft, [level.size for level in levels])
+    state = _start(image, alpha)  # (6, h, w): F and B of the level before
+    for level, level_boxes in zip(levels[:-1], boxes[:-1], strict=True):
+        finer = state.new_empty(6, *level.size)  # outside the boxes neither written nor read
+        for box in level_boxes:
+            for (rows, columns), colours in _relaxed(level, box, state):
+                finer[:, rows, columns] = colours
+        state = finer
+    for box in boxes[-1]:
+        for pixels, colours in _relaxed(levels[-1], box, state):
+            part = result[pixels]
+            torch.where(soft[pixels][..., None], colours[:3].permute(1, 2, 0), part, out=part)
+    return result
 
 
 def to_unit(image: Tensor) -> Tensor:
@@ -58,113 +80,183 @@ def to_unit(image: Tensor) -> Tensor:
     return image.to(torch.float32, copy=True)
 
 
+@dataclass(frozen=True)
+class _Level:
+    """Image (h, w, 3) and alpha (h, w) of one size."""
+
+    image: Tensor
+    alpha: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.alpha.shape[0], self.alpha.shape[1]
+
+    @property
+    def sweeps(self) -> int:
+        return SMALL_SWEEPS if max(self.size) <= SMALL_SIDE_PX else BIG_SWEEPS
+
+
+@dataclass(frozen=True)
+class _Box:
+    """Pixels top <= y < bottom, left <= x < right; top and left are even."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def _levels(image: Tensor, alpha: Tensor) -> list[_Level]:
+    height, width = alpha.shape
+    count = math.ceil(math.log2(max(height, width)))
+    sizes = [(round(height ** (level / count)), round(width ** (level / count))) for level in range(count)]
+    return [_Level(_sample(image, size), _sample(alpha, size)) for size in sizes] + [_Level(image, alpha)]
+
+
 def _start(image: Tensor, alpha: Tensor) -> Tensor:
-    """Mean colours of what is surely foreground and surely background, (1, 6)."""
+    """Mean colours of what is surely foreground and surely background, (6, 1, 1)."""
     size = tuple(min(side, _START_SIDE_PX) for side in alpha.shape)
     image, alpha = to_unit(_sample(image, size)), _sample(alpha, size)
     sure = torch.stack([alpha > SURE, alpha < 1 - SURE]).flatten(1).float()  # (2, h*w)
-    return ((sure @ image.view(-1, 3)) / (sure.sum(1, keepdim=True) + 1e-5)).view(1, 6)
+    return ((sure @ image.view(-1, 3)) / (sure.sum(1, keepdim=True) + 1e-5)).view(6, 1, 1)
 
 
-def _finish(image: Tensor, alpha: Tensor, state: Tensor, size: tuple[int, int]) -> Tensor:
-    """The finest level, of which only the soft pixels and their surroundings are ever stored."""
-    changing = _grow(_soft(alpha), _NEAR_PX)
-    stored = _where(_grow(changing, 1))
-    position = torch.empty(alpha.numel(), dtype=torch.int32, device=alpha.device)  # read only where it is set
-    position[stored] = torch.arange(len(stored), dtype=torch.int32, device=alpha.device)
-    fine = state.index_select(0, _parents(alpha.shape, size, state.device).index_select(0, stored))
-    _relax_(fine, image, alpha, changing, position)
-    solved = _where(changing & (alpha < 1))
-    colours = fine.index_select(0, position.index_select(0, solved))[:, :3]
-    image.view(-1, 3).index_copy_(0, solved.long(), colours)
-    return image
-
-
-def _relax_(state: Tensor, image: Tensor, alpha: Tensor, changing: Tensor, position: Tensor | None) -> None:
-    """Red-black Gauss-Seidel on the given pixels, in place.
+def _boxes(soft: Tensor, sizes: list[tuple[int, int]]) -> list[list[_Box]]:
+    """For every level, boxes around all that the soft pixels depend on.
 
     Args:
-        state: (n, 6) colours F and B, one row a pixel, or one for each pixel that has a `position`.
-        image, alpha: (h, w, 3) and (h, w) of this level.
-        changing: (h, w) bool, the pixels to relax.
-        position: (h * w,) row of `state` of each pixel; None if they are the same.
+        soft: (H, W) bool.
+        sizes: of the levels, the last (H, W).
     """
-    height, width = alpha.shape
-    y, x = (torch.arange(side, device=alpha.device) for side in (height, width))
-    odd = ((y[:, None] ^ x) & 1).bool()
-    halves = _where(changing & ~odd), _where(changing & odd)
-    chunks = [chunk for rows in halves for chunk in rows.split(_CHUNK) if len(chunk)]
-    equations = [_equations(image, alpha, chunk, position) for chunk in chunks]
-    sweeps = SMALL_SWEEPS if max(height, width) <= SMALL_SIDE_PX else BIG_SWEEPS
-    for _ in range(sweeps):
-        for target, neighbours, weights, pixels, cover, gain in equations:
-            # One fused gather and weighted sum: the mean of the four neighbours.
-            mean = F.embedding_bag(neighbours, state, per_sample_weights=weights, mode="sum")  # (m, 6)
-            fore, back = mean[:, :3], mean[:, 3:]
-            residual = pixels - back - cover * (fore - back)
-            residual *= gain
-            fore.addcmul_(residual, cover)
-            back.addcmul_(residual, 1 - cover)
-            state.index_copy_(0, target, mean.clamp_(0, 1))
+    side = _TILE_PX if soft.device.type == "cpu" else _TILE_PX_ON_DEVICES
+    height, width = soft.shape
+    tiles = F.pad(soft, (0, -width % side, 0, -height % side)).unflatten(1, (-1, side)).any(2)
+    tiles = tiles.unflatten(0, (-1, side)).any(1).float().cpu()  # 1 where a tile is needed
+    boxes = [_joined(tiles, side, sizes[-1])]
+    for coarser, finer in zip(sizes[-2::-1], sizes[:0:-1], strict=True):
+        rows, columns = (_parent_tiles(*lengths, side) for lengths in zip(coarser, finer, strict=True))
+        tiles = (rows @ tiles @ columns.T > 0).float()
+        boxes.append(_joined(tiles, side, coarser))
+    return boxes[::-1]
 
 
-def _equations(image: Tensor, alpha: Tensor, rows: Tensor, position: Tensor | None) -> tuple[Tensor, ...]:
-    """What stays the same from sweep to sweep for pixels of one colour of the checkerboard.
+def _parent_tiles(coarser: int, finer: int, side: int) -> Tensor:
+    """(tiles of the coarser length, tiles of the finer one): 1 where a tile and its halo have parents in another."""
+    parents = torch.zeros(-(-coarser // side), -(-finer // side))
+    for tile in range(parents.shape[1]):
+        first, last = max(0, tile * side - _halo(BIG_SWEEPS)), min(finer, (tile + 1) * side + _halo(BIG_SWEEPS)) - 1
+        parents[first * coarser // finer // side : last * coarser // finer // side + 1, tile] = 1
+    return parents
+
+
+def _joined(tiles: Tensor, side: int, size: tuple[int, int]) -> list[_Box]:
+    """Needed tiles that lie side by side, a few in one box."""
+    height, width = size
+    boxes = []
+    for row, needed in enumerate(tiles.tolist()):
+        column = 0
+        for value, run in itertools.groupby(needed):
+            end = column + len(list(run))
+            for first in range(column, end, _TILES_IN_BOX) if value else ():
+                right = min(width, min(end, first + _TILES_IN_BOX) * side)
+                boxes.append(_Box(row * side, min(height, (row + 1) * side), first * side, right))
+            column = end
+    return boxes
+
+
+def _halo(sweeps: int) -> int:
+    """Pixels that a box needs around it: each half of a sweep reads one further."""
+    return 2 * sweeps
+
+
+def _relaxed(level: _Level, box: _Box, coarser: Tensor) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    """Red-black Gauss-Seidel on one box.
+
+    The box, its halo, and beyond the picture's border copies of the pixels there, is taken apart into four lattices of
+    every second row and column. Each is a row of numbers whose neighbours are rows of the other lattices, shifted.
+
+    Args:
+        coarser: (6, h, w) colours of the level before.
+
+    Yields:
+        of each lattice the rows and columns in the level, and the colours (6, h, w) of these pixels.
+    """
+    halo = _halo(level.sweeps)
+    spans = (box.top - halo, box.bottom + halo), (box.left - halo, box.right + halo)
+    rows, columns = (
+        torch.arange(first, last + (last & 1), device=coarser.device).clamp_(0, length - 1)
+        for (first, last), length in zip(spans, level.size, strict=True)
+    )
+    image, alpha = (_taken(layer, rows, columns) for layer in (level.image, level.alpha))
+    height, width = level.size
+    above, beside = rows * coarser.shape[1] // height * coarser.shape[2], columns * coarser.shape[2] // width
+    size = len(rows) // 2, len(columns) // 2
+    parities = list(itertools.product((0, 1), (0, 1)))
+    known, states = [], []
+    for y, x in parities:
+        pixels = to_unit(image[y::2, x::2]).permute(2, 0, 1)
+        known.append(torch.cat([pixels, alpha[None, y::2, x::2]]).flatten(1))  # (4, n)
+        parents = above[y::2, None] + beside[None, x::2]
+        states.append(coarser.flatten(1).index_select(1, parents.flatten()))  # (6, n)
+    equations = [_equations(states, known, index, size) for index in (0, 3, 1, 2)]  # red ones first
+    for _ in range(level.sweeps):
+        for equation in equations:
+            _update_(*equation)
+    margin = halo // 2
+    for (y, x), state in zip(parities, states, strict=True):
+        place = slice(box.top + y, box.bottom, 2), slice(box.left + x, box.right, 2)
+        count = [len(range(part.start, part.stop, 2)) for part in place]
+        yield place, state.view(6, *size)[:, margin : margin + count[0], margin : margin + count[1]]
+
+
+def _equations(states: list[Tensor], known: list[Tensor], index: int, size: tuple[int, int]) -> tuple:
+    """What stays the same from sweep to sweep for one of the four lattices.
 
     With a = alpha, b = 1 - a, neighbours' weights that sum to s and their mean colours (Fm, Bm), the least-squares
     colours of a pixel are Fm + a * r and Bm + b * r, where r = (image - a * Fm - b * Bm) / (s + a^2 + b^2).
     """
-    height, width = alpha.shape
-    column, flat = rows % width, alpha.flatten()
-    # A pixel on the border is its own neighbour.
-    left, right = rows - (column > 0).int(), rows + (column < width - 1).int()
-    up, down = rows - width * (rows >= width).int(), rows + width * (rows < (height - 1) * width).int()
-    neighbours = torch.stack([left, right, up, down], dim=1)  # (m, 4)
-    cover = flat.index_select(0, rows)[:, None]
-    weights = (_take(flat, neighbours) - cover).abs_().add_(REGULARISATION)
-    total = weights.sum(1, keepdim=True)
-    gain = (total + cover**2 + (1 - cover) ** 2).reciprocal_()
-    pixels = image.view(-1, 3).index_select(0, rows)
-    if position is not None:
-        rows, neighbours = position.index_select(0, rows), _take(position, neighbours)
-    return rows.long(), neighbours, weights.div_(total), pixels, cover, gain
+    y, x = divmod(index, 2)
+    width, count = size[1], size[0] * size[1]
+    neighbours = [(index ^ 1, x - 1), (index ^ 1, x), (index ^ 2, (y - 1) * width), (index ^ 2, y * width)]
+    # Rows run into each other, and those at two sides stay as they are; both only spoil the halo.
+    start, stop = (1 - y) * width + y * (1 - x), count - y * width - (1 - y) * x
+    pixels, cover = known[index][:3, start:stop], known[index][3, start:stop]
+    weights = torch.stack([known[other][3, start + shift : stop + shift] for other, shift in neighbours])
+    weights.sub_(cover).abs_().add_(REGULARISATION)  # (4, m)
+    total, rest = weights.sum(0), 1 - cover
+    weights /= total
+    gain = total.addcmul_(cover, cover).addcmul_(rest, rest).reciprocal_()
+    shifted = [states[other][:, start + shift : stop + shift] for other, shift in neighbours]
+    target = states[index][:, start:stop]
+    return target, target[:3], target[3:], list(zip(shifted, weights, strict=True)), pixels, cover, rest, gain
 
 
-def _take(flat: Tensor, indices: Tensor) -> Tensor:
-    return flat.index_select(0, indices.flatten()).view(indices.shape)  # several times quicker than flat[indices]
+def _update_(
+    target: Tensor, fore: Tensor, back: Tensor, neighbours: list[tuple[Tensor, Tensor]], pixels: Tensor, cover: Tensor,
+    rest: Tensor, gain: Tensor,
+) -> None:  # fmt: skip
+    """One step of one lattice, from `_equations`; fore and back are the halves of target (6, m)."""
+    torch.mul(*neighbours[0], out=target)
+    for colours, weight in neighbours[1:]:
+        target.addcmul_(colours, weight)
+    residual = torch.addcmul(pixels, fore, cover, value=-1).addcmul_(back, rest, value=-1).mul_(gain)
+    fore.addcmul_(residual, cover)
+    back.addcmul_(residual, rest)
+    target.clamp_(0, 1)
 
 
-def _where(mask: Tensor) -> Tensor:
-    """Flat indices of the true pixels."""
-    return mask.flatten().nonzero()[:, 0].int()
-
-
-def _soft(alpha: Tensor) -> Tensor:
-    return (alpha > 0) & (alpha < 1)
-
-
-def _grow(mask: Tensor, steps: int) -> Tensor:
-    """Dilate a bool mask (H, W) to the four neighbours, `steps` times."""
-    for _ in range(steps):
-        grown = mask.clone()
-        grown[1:] |= mask[:-1]
-        grown[:-1] |= mask[1:]
-        grown[:, 1:] |= mask[:, :-1]
-        grown[:, :-1] |= mask[:, 1:]
-        mask = grown
-    return mask
-
-
-def _nearest(count: int, source_count: int, device: torch.device) -> Tensor:
-    return (torch.arange(count, device=device) * source_count // count).int()
-
-
-def _parents(size: tuple[int, int], coarser: tuple[int, int], device: torch.device) -> Tensor:
-    """(h * w,) flat indices into the coarser level."""
-    y, x = (_nearest(fine, coarse, device) for fine, coarse in zip(size, coarser, strict=True))
-    return ((y * coarser[1])[:, None] + x).flatten()
+def _taken(layer: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """layer[rows][:, columns], a view where they are neighbours."""
+    (top, bottom), (left, right) = ((int(indices[0]), int(indices[-1]) + 1) for indices in (rows, columns))
+    part = layer[top:bottom, left:right]
+    if part.shape[:2] == (len(rows), len(columns)):
+        return part
+    return part.index_select(0, rows - top).index_select(1, columns - left)
 
 
 def _sample(layer: Tensor, size: tuple[int, int]) -> Tensor:
-    y, x = (_nearest(count, source, layer.device) for count, source in zip(size, layer.shape[:2], strict=True))
+    y, x = (
+        torch.arange(count, device=layer.device) * length // count
+        for count, length in zip(size, layer.shape[:2], strict=True)
+    )
     return layer.index_select(0, y).index_select(1, x)
