@@ -1,7 +1,8 @@
 # Everything a user needs: `make test`, `make demo`. Both create .venv the first time and are quick afterwards.
 PYTHON ?= python3
-CHECKPOINT ?= $(firstword $(wildcard weights/*.safetensors weights/*.pth))
-CONFIG ?= configs/MEMatte_S_topk0.25_win_global_long.py
+CHECKPOINT ?=
+CONFIG ?=
+MODEL = $(if $(CONFIG),--config-dir "$(CONFIG)") $(if $(CHECKPOINT),--checkpoint-dir "$(CHECKPOINT)")
 DEMO_OUTPUT ?= output/demo
 PYTEST_ARGS ?=
 
@@ -56,16 +57,14 @@ test: lint
 lint: $(READY_DEV)
 	$(VENV_PYTHON) -m ruff check .
 
-# Looked at before the set-up: without weights nobody should wait for a download.
-demo:
-	@if [ -z "$(CHECKPOINT)" ]; then \
-		echo "make demo: no trained model in weights/ yet; pass one: make demo CHECKPOINT=path CONFIG=path" >&2; exit 2; fi
-	@if [ ! -f "$(CHECKPOINT)" ]; then echo "make demo: there is no checkpoint $(CHECKPOINT)" >&2; exit 2; fi
-	@if [ ! -f "$(CONFIG)" ]; then echo "make demo: there is no config $(CONFIG)" >&2; exit 2; fi
-	@$(MAKE) --no-print-directory setup
-	$(VENV_PYTHON) inference.py --config-dir "$(CONFIG)" --checkpoint-dir "$(CHECKPOINT)" \
-		--data-dir samples --inference-dir "$(DEMO_OUTPUT)" --overwrite
+# On the samples with true alphas and on a photograph, with the shipped model or another.
+demo: setup
+	$(VENV_PYTHON) inference.py $(MODEL) --data-dir samples --inference-dir "$(DEMO_OUTPUT)" --output-kind alpha,rgba --overwrite
 	$(VENV_PYTHON) evaluation.py --pred-dir "$(DEMO_OUTPUT)" --label-dir samples/mask --trimap-dir samples/trimap
+	$(VENV_PYTHON) inference.py $(MODEL) --data-dir samples/photographs --inference-dir "$(DEMO_OUTPUT)/photographs" \
+		--output-kind alpha,rgba --overwrite
+	$(VENV_PYTHON) tools/contact_sheet.py --data-dir samples samples/photographs \
+		--matte-dir "$(DEMO_OUTPUT)" "$(DEMO_OUTPUT)/photographs" --output "$(DEMO_OUTPUT)/sheet.png"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis output/demo

@@ -21,6 +21,10 @@ from engine.outputs import Outputs
 from engine.processes import Place, run_on_gpus
 from modeling.predictor import Predictor, choose_device
 
+logger = logging.getLogger("inference")
+
+SHIPPED = Path(__file__).resolve().parent / "weights" / "MEMatte_T.safetensors"
+
 EXAMPLES = """
 A data folder is recognised by what it contains: merged/ + trimaps/ (Composition-1k), original/ + trimap/ (AIM-500), or
 image|images/ + trimap|trimaps/. Image and trimap belong together when their names agree up to the suffix (jpg, jpeg,
@@ -28,6 +32,7 @@ png, webp, bmp, tif, tiff); sub-folders are mirrored. Alphas are written as OUTP
 made from masks, alphas or RGBA cut-outs on the way (tools/make_trimap.py shows them and sets the width of the band).
 
 examples:
+  python inference.py --data samples --output-dir output/samples
   python inference.py --config configs/MEMatte_S_topk0.25_win_global_long.py --checkpoint checkpoints/MEMatte_S.pth \\
       --data Datasets/AIM-500 --output-dir predAlpha/AIM-500
   python inference.py --config configs/ViTMatte_S_100ep.py --checkpoint checkpoints/ViTMatte_S.safetensors \\
@@ -47,8 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("--config-dir", "--config", dest="config", type=Path, metavar="FILE",
                        help="LazyConfig file (Python code that is run), see configs/ (default: the file there that the "
                             "metadata of a .safetensors checkpoint name)")  # fmt: skip
-    model.add_argument("--checkpoint-dir", "--checkpoint", dest="checkpoint", type=Path, required=True, metavar="FILE",
-                       help="weights for it: .pth or .safetensors")  # fmt: skip
+    model.add_argument("--checkpoint-dir", "--checkpoint", dest="checkpoint", type=Path, metavar="FILE",
+                       help="weights for it: .pth or .safetensors (default: the shipped MEMatte-T, see "
+                            "weights/)")  # fmt: skip
     model.add_argument("--max-number-token", "--max-tokens", dest="max_tokens", type=int, default=18_500, metavar="N",
                        help="most tokens (16 x 16 pixels each) of an image that a routed block sends to global "
                             "attention; lower is faster (default: %(default)s)")  # fmt: skip
@@ -110,6 +116,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def choose_weights(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Config and checkpoint; without either, those of the model that is shipped."""
+    if args.checkpoint is None and args.config is not None:
+        raise ValueError("--config-dir needs --checkpoint-dir; leave out both for the shipped model")
+    if args.checkpoint is None and not SHIPPED.is_file():
+        raise ValueError(f"no --checkpoint-dir is given, and the shipped model {SHIPPED} is not there")
+    checkpoint = args.checkpoint or SHIPPED
+    if args.checkpoint is None:
+        logger.info("no --checkpoint-dir: using the shipped model %s/%s", SHIPPED.parent.name, SHIPPED.name)
+    return args.config or shipped_config(checkpoint), checkpoint
+
+
 def plan_outputs(args: argparse.Namespace, device: str) -> Outputs:
     """Which files are to be made; raises ValueError where the options do not fit each other."""
     background = Background.parse(args.background) if args.background else None
@@ -145,16 +163,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_intermixed_args(argv)
     log_to_terminal()
     sampling = [f"model.sample_strategy={args.sample_strategy}"] if args.sample_strategy else []
-    logging.getLogger("modeling").setLevel(logging.INFO)
+    for name in ("modeling", logger.name):
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
         place = Place.from_environment()
         if args.num_gpus is not None and place.world == 1:
             return run_on_gpus(args.num_gpus, sys.argv if argv is None else [__file__, *argv])
         outputs = plan_outputs(args, place.device(args.device))
         jobs = place.share(plan_jobs(args, outputs))
+        config, checkpoint = choose_weights(args)
         predictor = Predictor(
-            build_model(args.config or shipped_config(args.checkpoint), [*args.overrides, *sampling]),
-            args.checkpoint,
+            build_model(config, [*args.overrides, *sampling]),
+            checkpoint,
             device=place.device(args.device),
             dtype=args.dtype,
             max_tokens=args.max_tokens,

@@ -390,3 +390,17 @@ def test_outputs_that_cannot_be_made_are_refused(dataset, tmp_path, checkpoint, 
     assert inference.main(command(checkpoint, *options, *wrong)) == 2
     assert reason in last_error(capsys, caplog)
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_checkpoint_the_shipped_model_is_used_and_named(dataset, checkpoint, monkeypatch, capsys, caplog):
+    output = ["--data", str(dataset), "--output-dir", str(dataset.parent / "out"), "--device", "cpu"]
+    monkeypatch.setattr(inference, "SHIPPED", dataset / "weights/nothing.safetensors")
+    assert inference.main(output) == 2
+    assert "the shipped model" in caplog.text and "nothing.safetensors is not there" in caplog.text
+    assert inference.main([*output, "--config", CONFIG]) == 2
+    assert "--config-dir needs --checkpoint-dir" in caplog.text
+
+    monkeypatch.setattr(inference, "SHIPPED", checkpoint)
+    monkeypatch.setattr(inference, "shipped_config", lambda path: CONFIG)
+    assert inference.main([*output, *TINY]) == 0
+    assert "using the shipped model" in caplog.text and "done" in capsys.readouterr().out

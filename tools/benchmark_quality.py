@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from data.files import FileError, write_atomic  # noqa: E402
 from data.parallel import available_cores  # noqa: E402
+from engine.messages import log_to_terminal  # noqa: E402
 from engine.validation import validation_pairs  # noqa: E402
 from tools.quality.methods import CLASSICAL, Method  # noqa: E402
 from tools.quality.report import common_images, routing_table, score_table  # noqa: E402
@@ -76,7 +77,7 @@ def read_results(path: Path, settings: dict) -> dict:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    log_to_terminal(logging.INFO)
     args, failed = parse(argv), 0
     settings = {"images": args.data_dir.name, "dtype": args.dtype, "threads": args.threads}
     try:

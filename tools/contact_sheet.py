@@ -1,4 +1,6 @@
-"""One picture of a folder's mattes: image, trimap, alpha, true alpha where there is one, cut-out on a checkerboard.
+"""One picture of the mattes of one or more folders.
+
+A row shows image, trimap, alpha, the true alpha where there is one, and the cut-out on a checkerboard.
 
   python inference.py --data-dir samples --inference-dir output/demo --output-kind alpha,rgba
   python tools/contact_sheet.py --data-dir samples --matte-dir output/demo --output output/demo/sheet.png
@@ -21,20 +23,24 @@ from data.decode import decode_cutout
 from data.files import FileError, read_alpha, read_image, read_trimap, write_atomic
 from data.folders import Pair, find_pairs
 from data.preview import checkerboard, over, overlay_trimap, panels
+from engine.messages import log_to_terminal
 
 logger = logging.getLogger("contact_sheet")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="images and trimaps")
-    parser.add_argument("--matte-dir", type=Path, required=True, metavar="DIR",
-                        help="what inference.py wrote: NAME.png, and NAME_rgba.png for the last column")  # fmt: skip
+    parser.add_argument("--data-dir", type=Path, nargs="+", required=True, metavar="DIR", help="images and trimaps")
+    parser.add_argument("--matte-dir", type=Path, nargs="+", required=True, metavar="DIR",
+                        help="what inference.py wrote from each: NAME.png, and NAME_rgba.png for the last "
+                             "column")  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the picture, a PNG file")
     parser.add_argument("--side", type=int, default=256, metavar="PX", help="of a cell (default: %(default)s)")
     args = parser.parse_args(argv)
     if args.side < 16 or args.output.suffix.lower() != ".png":
         parser.error("--side must be at least 16, and --output must end in .png")
+    if len(args.data_dir) != len(args.matte_dir):
+        parser.error("give one --matte-dir for each --data-dir")
     return args
 
 
@@ -76,23 +82,24 @@ def fitted(picture: np.ndarray, side: int) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    log_to_terminal()
     args, cells, missing = parse(argv), [], 0
     try:
-        pairs = find_pairs(args.data_dir)
+        found = zip(args.matte_dir, map(find_pairs, args.data_dir), strict=True)
+        pairs = [(pair, folder) for folder, of_folder in found for pair in of_folder]
     except FileError as error:
         logger.error("%s", error)
         return 2
-    for pair in pairs:
+    for pair, folder in pairs:
         try:
             if pair.problem:
                 raise FileError(f"{pair.name}: {pair.problem}")
-            cells += row(pair, args.matte_dir, args.side)
+            cells += row(pair, folder, args.side)
         except FileError as error:
             logger.error("%s", error)
             missing += 1
     if not cells:
-        logger.error("%s: holds no matte of %s", args.matte_dir, args.data_dir)
+        logger.error("%s: no matte there", ", ".join(map(str, args.matte_dir)))
         return 2
     sheet = panels(cells, columns=5, max_side_px=args.side)
     try:

@@ -26,6 +26,7 @@ from data.parallel import available_cores, outcomes
 from data.sources import list_images, read_names
 from data.synthetic import KINDS
 from data.trainingset import VALIDATION, Drawing, ValidationComposite, draw_held_out
+from engine.messages import log_to_terminal
 
 logger = logging.getLogger("prepare_free_set")
 
@@ -108,7 +109,7 @@ def make_all(items: Sequence, what: str, workers: int) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    log_to_terminal(logging.INFO)
     args, start = parse(argv), time.perf_counter()
     try:
         cutouts, photographs = list_images(args.cutouts), list_images(args.backgrounds)

@@ -1,0 +1,109 @@
+"""Plot the curves of a training run, or of runs that followed each other: losses, scores, share of kept tokens.
+
+  python tools/plot_training.py output/MEMatte_T --output weights/MEMatte_T.png
+
+Exit codes: 0 written, 2 wrong arguments or a log that cannot be read.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from data.files import FileError
+from engine.messages import log_to_terminal
+
+logger = logging.getLogger("plot_training")
+
+LOG = "metrics.json"
+LOSSES = ("unknown_l1_loss", "loss_gradient_penalty", "loss_pha_laplacian", "distill_loss")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="DIR", help=f"train.output_dir of a run, which holds {LOG}")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the picture (.png, .svg, .pdf)")
+    parser.add_argument("--smooth", type=int, default=20, metavar="N",
+                        help="logged points that a loss is averaged over (default: %(default)s)")  # fmt: skip
+    args = parser.parse_args(argv)
+    if args.smooth < 1 or args.output.suffix not in (".png", ".svg", ".pdf"):
+        parser.error("--smooth must be at least 1, and --output end in .png, .svg or .pdf")
+    return args
+
+
+def read_log(path: Path) -> list[dict]:
+    """What was logged, by iteration; of an iteration that a resumed run did again, the later entry."""
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [row for _, row in sorted({row["iteration"]: row for row in rows}.items())]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{path}: is no log of a training run ({type(error).__name__}: {error})") from error
+
+
+def series(rows: Sequence[dict], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Iterations and values of one quantity."""
+    points = [(row["iteration"], row[key]) for row in rows if key in row]
+    return tuple(np.array(points, float).reshape(-1, 2).T)
+
+
+def smoothed(values: np.ndarray, count: int) -> np.ndarray:
+    """Mean of each value and up to `count` - 1 before it."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    index = np.arange(1, len(values) + 1)
+    first = np.maximum(index - count, 0)
+    return (sums[index] - sums[first]) / (index - first)
+
+
+def draw(rows: Sequence[dict], smooth: int, title: str) -> Figure:
+    """Three panels: losses, scores, kept tokens."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure.suptitle(title)
+    losses, scores, kept = figure.subplots(1, 3)
+    for key in LOSSES:
+        iterations, values = series(rows, key)
+        if len(values):
+            losses.plot(iterations, smoothed(values, smooth), label=key)
+    for key in ("validation/sad", "validation/grad"):
+        iterations, values = series(rows, key)
+        if len(values):
+            scores.plot(iterations, values, "o-", label=key.removeprefix("validation/").upper())
+    shares = sorted({key for row in rows for key in row if key.startswith("keep/")})
+    for key in shares:
+        iterations, values = series(rows, key)
+        kept.plot(iterations, smoothed(values, smooth), label=key.removeprefix("keep/"))
+    for panel, name in ((losses, "loss"), (scores, "validation"), (kept, "share of tokens kept")):
+        panel.set(xlabel="iteration", ylabel=name)
+        panel.grid(alpha=0.3)
+        if panel.lines:
+            panel.legend(fontsize="small")
+        else:
+            panel.text(0.5, 0.5, "not logged", ha="center", transform=panel.transAxes)
+    losses.set_yscale("log")
+    return figure
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    log_to_terminal()
+    args = parse(argv)
+    try:
+        rows = read_log(args.run / LOG)
+        if not rows:
+            raise FileError(f"{args.run / LOG}: is empty")
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        draw(rows, args.smooth, args.run.name).savefig(args.output, dpi=110)
+    except (FileError, OSError) as error:
+        logger.error("%s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
