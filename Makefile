@@ -1,5 +1,6 @@
 # Everything a user needs: `make test`, `make demo`. Both create .venv the first time and are quick afterwards.
 PYTHON ?= python3
+SHIPPED := weights/MEMatte_T.safetensors
 CHECKPOINT ?=
 CONFIG ?=
 MODEL = $(if $(CONFIG),--config-dir "$(CONFIG)") $(if $(CHECKPOINT),--checkpoint-dir "$(CHECKPOINT)")
@@ -57,9 +58,14 @@ test: lint
 lint: $(READY_DEV)
 	$(VENV_PYTHON) -m ruff check .
 
-# On the samples with true alphas and on a photograph, with the shipped model or another.
-demo: setup
-	$(VENV_PYTHON) inference.py $(MODEL) --data-dir samples --inference-dir "$(DEMO_OUTPUT)" --output-kind alpha,rgba --overwrite
+# On the samples with true alphas and on a photograph, with the shipped model or another. Looked at before the set-up:
+# without weights nobody should wait for a download.
+demo:
+	@if [ ! -f "$(or $(CHECKPOINT),$(SHIPPED))" ]; then echo "make demo: there is no $(or $(CHECKPOINT),$(SHIPPED))$(if \
+		$(CHECKPOINT),, yet; pass a model: make demo CHECKPOINT=path CONFIG=path)" >&2; exit 2; fi
+	@$(MAKE) --no-print-directory setup
+	$(VENV_PYTHON) inference.py $(MODEL) --data-dir samples --inference-dir "$(DEMO_OUTPUT)" \
+		--output-kind alpha,rgba --overwrite
 	$(VENV_PYTHON) evaluation.py --pred-dir "$(DEMO_OUTPUT)" --label-dir samples/mask --trimap-dir samples/trimap
 	$(VENV_PYTHON) inference.py $(MODEL) --data-dir samples/photographs --inference-dir "$(DEMO_OUTPUT)/photographs" \
 		--output-kind alpha,rgba --overwrite
