@@ -5,10 +5,11 @@ from detectron2.config import LazyCall as L
 from modeling.mematte import MEMatte
 
 from .common.criterion import mematte_criterion as criterion
-from .common.tiny import crops, decoder, encoder, optimizer, training
+from .common.tiny import GRADIENT_WEIGHT, crops, decoder, encoder, optimizer, training
 
 model = L(MEMatte)(backbone=encoder(routed=True), decoder=decoder(), distill=True)
 teacher = encoder(routed=False)
+criterion.gradient_weight = GRADIENT_WEIGHT
 dataloader = crops(windows=2)
 optimizer.params.lr = 5e-4
 train, lr_multiplier = training("MEMatte_T", batch=4, iterations=3_000)

@@ -5,8 +5,9 @@ from detectron2.config import LazyCall as L
 from modeling.vitmatte import ViTMatte
 
 from .common.criterion import vitmatte_criterion as criterion
-from .common.tiny import crops, decoder, encoder, optimizer, training
+from .common.tiny import GRADIENT_WEIGHT, crops, decoder, encoder, optimizer, training
 
 model = L(ViTMatte)(backbone=encoder(routed=False), decoder=decoder())
+criterion.gradient_weight = GRADIENT_WEIGHT
 dataloader = crops(windows=1)
-train, lr_multiplier = training("ViTMatte_T", batch=8, iterations=6_000)
+train, lr_multiplier = training("ViTMatte_T", batch=4, iterations=40_000)

@@ -70,7 +70,7 @@ def _prepare(config: DictConfig, name: str, resume: bool) -> tuple[MattingTraine
     precision = choose_precision(settings.precision, device)
     pairs = validation_pairs(resolve_root(settings.validation_root)) if settings.validation_root else []
 
-    model = _model(config, from_files=last is None).to(device)
+    model = _model(config, from_files=last is None).to(device, memory_format=torch.channels_last)
     optimizer = _optimizer(config, model)
     start_iter = 0
     description = {"config": name, "data": describe(config.dataloader.train), "metrics": {}}

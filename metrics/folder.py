@@ -20,6 +20,7 @@ from metrics.scores import Scores, score_pair
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 METRICS = ("sad", "mse", "grad", "conn")
 INDEX = re.compile(r"_\d+$")
+COMPANION = re.compile(r"_(rgba|foreground|composite|preview)$")  # what inference.py writes beside an alpha
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def match_folders(
     else:
         served = {name: label_stem(name, labels) for name in trimaps}
         names = set(trimaps) | (set(labels) - set(served.values()))
-    matching = Matching(unused=sorted(set(preds) - names))
+    matching = Matching(unused=sorted(name for name in set(preds) - names if COMPANION.sub("", name) not in names))
     for name in sorted(names):
         try:
             pred = preds.get(name)

@@ -1,7 +1,7 @@
 """What the tiny models and their runs share: ViT-Tiny, a decoder of half the width, a schedule that can be lengthened.
 
-They start from random weights, so the rate does not fall with depth. Crops are whole windows (14 x 16 pixels) wide,
-which leaves no padded tokens to compute.
+They start from random weights: the rate does not fall with depth, batches are small and the rate high, for the number of
+steps counts at first. Crops are whole windows (14 x 16 pixels) wide, which leaves no padded tokens to compute.
 """
 
 from detectron2.config import LazyCall as L
@@ -14,8 +14,9 @@ from .train import train_settings
 from .vit import backbone, narrow_decoder
 
 EMBED_DIM, NUM_HEADS, WINDOW_PX = 192, 3, 14 * 16
+GRADIENT_WEIGHT = 0.05
 
-optimizer.params.lr = 8e-4
+optimizer.params.lr = 2e-3
 optimizer.params.layer_decay = 1.0
 optimizer.params.weight_decay = 0.05
 
@@ -35,7 +36,7 @@ def crops(windows: int):
 
 
 def training(name: str, batch: int, iterations: int):
-    train = train_settings(name, batch, iterations, checkpoint_period=250)
-    train.update(precision="bf16", max_grad_norm=1.0, eval_period=500, max_checkpoints=3, validation_root="validation")
+    train = train_settings(name, batch, iterations, checkpoint_period=500)
+    train.update(precision="bf16", max_grad_norm=1.0, eval_period=2000, max_checkpoints=3, validation_root="validation")
     schedule = L(warm_stable_decay)(max_iter="${train.max_iter}", warmup_iters=200, decay_share=0.3)
     return train, schedule

@@ -75,6 +75,8 @@ def test_what_does_not_fit_is_named(folders):
         write(folder, "good.png")
         write(folder, ".hidden.png")
     write(pred, "extra.png")
+    write(pred, "good_rgba.png")  # written beside an alpha, and no prediction
+    write(pred, "extra_rgba.png")
     write(trimap, "no_label.png")
     write(label, "no_trimap.png")
     write(label, "no_pred.png")
@@ -86,7 +88,7 @@ def test_what_does_not_fit_is_named(folders):
     matching = match_folders(*folders)
     assert [entry.name for entry in matching.entries] == ["good"]
     assert matching.missing == ["no_pred"]
-    assert matching.unused == ["extra"]
+    assert matching.unused == ["extra", "extra_rgba"]
     problems = {problem.name: problem.error for problem in matching.problems}
     assert problems.keys() == {"no_label", "no_trimap", "twice"}
     assert "no label" in problems["no_label"]
