@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from engine.messages import escaped
 from metrics.folder import FolderScores, match_folders, prepare_worker, score_folder
 from metrics.page import as_html
 from metrics.report import as_csv, as_json, as_table, write_text
@@ -62,7 +63,7 @@ def report(result: FolderScores, args: argparse.Namespace) -> int:
     if not args.allow_missing:
         failed += [f"{name}: no prediction in {args.pred_dir}" for name in result.missing]
     for line in sorted(failed):
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {escaped(line)}", file=sys.stderr)
     for name in result.without_unknown:
         print(f"warning: {name}: no unknown pixel in its trimap, left out of the mean", file=sys.stderr)
     if result.unused:

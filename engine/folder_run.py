@@ -16,7 +16,7 @@ from data.files import UNKNOWN, FileError, image_size, read_image, read_trimap, 
 from data.folders import Pair
 from data.masks import read_mask, trimap_from_mask
 from engine.outputs import Outputs
-from modeling.memory import peak
+from modeling.memory import give_back, peak
 from modeling.predictor import Matte
 
 logger = logging.getLogger(__name__)
@@ -221,4 +221,5 @@ def _finish(report: Report, writing: tuple[Job, Future] | None, advance: Callabl
         report.count(future.result())
     except Exception as error:  # as above: the disk may be full for this one and not for the next
         report.fail(job, error)
+    give_back()
     advance()

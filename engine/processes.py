@@ -11,7 +11,6 @@ import torch
 
 from modeling.predictor import choose_device
 
-
 logger = logging.getLogger(__name__)
 
 

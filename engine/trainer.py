@@ -94,7 +94,7 @@ class MattingTrainer(SimpleTrainer):
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
         with EventStorage(start_iter) as self.storage:
-            for iteration, figures in self._recent.items():
+            for iteration, figures in self._recent.items() if start_iter < max_iter else ():
                 self.storage.iter = iteration
                 self.storage.put_scalars(**figures)
             self.storage.iter = start_iter

@@ -1,5 +1,7 @@
 """What memory there is, and what this process has of it."""
 
+import ctypes
+import os
 import resource
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import torch
 
 _CGROUP = Path("/sys/fs/cgroup")
 _STATUS = Path("/proc/self/status")  # Linux only
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 def in_use(device: torch.device) -> int:
@@ -36,6 +39,21 @@ def _left_in_cgroup() -> float:
         return float("inf") if limit == "max" else int(limit) - int((_CGROUP / "memory.current").read_text())
     except (OSError, ValueError):
         return float("inf")
+
+
+def bound_caches() -> None:
+    """Keep oneDNN from keeping compiled code for every size of image that it ever saw.
+
+    It holds 1024 pieces otherwise, some 40 MB; one network has fewer than 64. Takes effect before the first
+    convolution only.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+
+
+def give_back() -> None:
+    """Return to the system what the C library holds of freed memory; only glibc knows how."""
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def peak(device: torch.device) -> int:

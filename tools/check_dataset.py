@@ -30,6 +30,7 @@ from data.sources import (
     list_images,
     resolve_root,
 )
+from engine.messages import escaped
 
 logger = logging.getLogger("check_dataset")
 
@@ -143,21 +144,21 @@ def _found(folder: Path) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(message)s")
-    args.root = _found(args.root)
     try:
+        args.root = _found(args.root)
         usable, problems = check_foregrounds(args.root, args.fg, args.alpha)
         if args.backgrounds is not None:
             args.backgrounds = _found(args.backgrounds)
             usable_backgrounds, more = check_backgrounds(args.backgrounds, args.crop_size)
             usable, problems = min(usable, usable_backgrounds), problems + more
         for problem in problems:
-            print(f"bad: {problem}")
+            print(f"bad: {escaped(str(problem))}")
         if not usable:
             return 2
         if args.backgrounds is not None:
             write_sheet(args)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"error: {escaped(str(error))}", file=sys.stderr)
         return 2
     return 1 if problems else 0
 

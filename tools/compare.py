@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outputs = [job for model in models for job in plan(pairs, args.output / "mattes" / model.label)]
         checked([*outputs, *(Job(pair, args.output / "sheets" / f"{pair.name}.png") for pair in pairs)])
         prepare_output(args.output)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
     names = ("device", "dtype", "max_tokens", "max_memory", "tta")

@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             device=choose_device(args.device),
         )  # fmt: skip
         jobs = plan_jobs(args, outputs)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
     made = failed = 0

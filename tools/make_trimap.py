@@ -6,6 +6,7 @@ Exit codes: 0 all made, 1 some files failed, 2 wrong arguments.
 import argparse
 import functools
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -67,7 +68,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             setattr(args, side, Width.parse(text) if text else DEFAULT_WIDTH)
     except ValueError as error:
         parser.error(str(error))
-    if args.mask.is_file() and args.output.suffix.lower() != ".png":
+    if os.path.isfile(args.mask) and args.output.suffix.lower() != ".png":
         parser.error(f"{args.output}: trimaps are PNG files; end the name in .png")
     if args.image and not args.preview:
         parser.error("--image is for the overlays: name where they go with --preview")
@@ -131,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, start = parse(argv), time.perf_counter()
     try:
         jobs = find_jobs(args)
-    except FileError as error:
+    except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
     made = failed = 0

@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         job = open_job(args.clip, guide, args.masks is not None, args.output, outputs, args.rate)
         model = build_model(args.config, args.overrides)
         predictor = Predictor(model, args.checkpoint, device=args.device, dtype=args.dtype)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
     try:

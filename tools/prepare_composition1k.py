@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tqdm import tqdm
 
 from data.composition1k import BACKGROUNDS_EACH, LAYOUT, build, plan, prepare_folders, read_list
-from data.files import FileError
 from data.parallel import available_cores, outcomes
 from engine.messages import log_to_terminal
 
@@ -54,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.backgrounds, args.trimaps, args.each,
         )  # fmt: skip
         prepare_folders(args.output, LAYOUT if args.trimaps else LAYOUT[:2])
-    except FileError as error:
+    except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
     failed = planned.problems

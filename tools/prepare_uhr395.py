@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tqdm import tqdm
 
 from data.composition1k import read_list
-from data.files import FileError
 from data.parallel import available_cores, outcomes
 from data.uhr395 import Settings, find_items, prepare
 from engine.messages import log_to_terminal
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         names = {Path(name).stem for name in read_list(args.test_list)} if args.test_list else None
         items, problems = find_items(args.source, names)
-    except FileError as error:
+    except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
     for problem in problems:

@@ -1,3 +1,4 @@
+import os
 from fractions import Fraction
 
 import av
@@ -5,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data import files
 from data.clips import open_clip, pair_frames, write_video
 from data.files import FileError
 
@@ -79,3 +81,25 @@ def test_pairs_by_number_or_one_after_another(tmp_path):
     write_video(tmp_path / "v.mkv", [(None, rgba(0)), (None, rgba(1))], RATE, None)
     with pytest.raises(FileError, match="end after 2 frames"):
         list(pair_frames(first, open_clip(tmp_path / "v.mkv")))
+
+
+def test_a_video_reaches_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(files.os, "fsync", lambda fd: (calls.append(f"fsync {os.fstat(fd).st_size > 100}"), fsync(fd)))
+    monkeypatch.setattr(files.os, "replace", lambda a, b: (calls.append("replace"), replace(a, b)))
+    write_video(tmp_path / "a.mkv", [(None, np.zeros((16, 16), np.uint8))], Fraction(25), None)
+    assert calls[:2] == ["fsync True", "replace"]
+    assert os.listdir(tmp_path) == ["a.mkv"]
+
+
+def test_a_killed_encoder_s_file_is_no_video_and_is_cleared(tmp_path):
+    def frames():
+        yield None, np.zeros((16, 16), np.uint8)
+        seen.extend(os.listdir(tmp_path))
+        raise KeyboardInterrupt
+
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        write_video(tmp_path / "a.mkv", frames(), Fraction(25), None)
+    assert [name.endswith(".tmp") and name.startswith(".") for name in seen] == [True]
+    assert not os.listdir(tmp_path)

@@ -127,3 +127,19 @@ def test_a_bad_part_leaves_nothing_behind(parts):
         with pytest.raises(FileError, match=r"damaged|small|cat_1"):
             build(bad, parts / "out")
     assert [path for path in (parts / "out").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+def test_damaged_parts_are_told_in_one_line(tmp_path, kind):
+    """Pillow raises SyntaxError, ValueError and others beside OSError."""
+    picture((37, 29), 0).save(tmp_path / "whole", kind)
+    content, rng = (tmp_path / "whole").read_bytes(), np.random.default_rng(0)
+    for _ in range(150):
+        damaged = bytearray(content)
+        for place in rng.integers(0, min(len(content), 300), 4):
+            damaged[place] = rng.integers(256)
+        (tmp_path / "a").write_bytes(damaged)
+        try:
+            build(Composite("a_0", *[tmp_path / "a"] * 3, None), tmp_path)
+        except FileError as error:
+            assert str(error).isprintable()

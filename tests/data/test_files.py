@@ -1,4 +1,6 @@
 import errno
+import fcntl
+import io
 import logging
 import os
 import struct
@@ -15,6 +17,7 @@ from PIL import Image
 
 from data import files
 from data.files import FileError, image_size, is_complete, read_alpha, read_image, read_trimap, write_alpha
+from tests.soak.pictures import jpeg_of_many_scans
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (9, 7, 3), dtype=np.uint16)
@@ -344,3 +347,55 @@ def test_colours_of_an_overlay_are_unknown(tmp_path, caplog):
     Image.fromarray(overlay).save(tmp_path / "t.png")
     assert read_trimap(tmp_path / "t.png")[0].tolist() == [0] * 3 + [128] * 3 + [255] * 3
     assert "snapped 12 of 36 pixels" in caplog.text
+
+
+def test_files_too_large_to_read_are_refused_unread(tmp_path):
+    with open(tmp_path / "a.png", "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        file.truncate(10**12)  # a hole, which takes no room
+    with pytest.raises(FileError, match=r"a\.png: has 1000\.0 GB; files of up to 4 GB are read"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_and_an_ordinary_progressive_one_is_read(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg_of_many_scans(20_000, 2000))  # 300 kB that take a minute to decode
+    with pytest.raises(FileError, match=r"a\.jpg: has \d+ scans of 2000 x 2000 pixels; save it as an ordinary JPEG"):
+        read_image(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(jpeg_of_many_scans(3, 200))
+    assert read_image(tmp_path / "b.jpg").shape == (200, 200, 3)
+
+
+def test_tiff_tags_of_no_length_are_damage(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(COLOUR).save(buffer, "TIFF")
+    content = buffer.getvalue()
+    entry = content.index(struct.pack("<HHI", 258, 3, 3))  # bits a channel
+    (tmp_path / "a.tif").write_bytes(content[: entry + 2] + struct.pack("<HI", 2, 3) + content[entry + 8 :])
+    with pytest.raises(FileError, match=r"a\.tif: damaged or incomplete image"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    dead, foreign = tmp_path / f".{'0' * 32}.tmp", tmp_path / ".other.tmp"
+    dead.write_bytes(b"half")
+    foreign.touch()
+    with files.replacing(tmp_path / "a") as file:
+        file.write(b"whole")
+        files.remove_leftovers(tmp_path)
+        assert not dead.exists() and foreign.exists() and os.path.exists(file.name)
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert sorted(os.listdir(tmp_path)) == [".other.tmp", "a"]
+
+
+def test_a_writer_whose_file_was_taken_for_a_leftover_takes_another(tmp_path, monkeypatch):
+    lock, names = fcntl.flock, []
+
+    def cleaned_before_the_lock(file, mode):
+        names.append(file.name)
+        if len(names) == 1:
+            os.unlink(file.name)
+        lock(file, mode)
+
+    monkeypatch.setattr(files.fcntl, "flock", cleaned_before_the_lock)
+    files.write_atomic(tmp_path / "a", b"whole")
+    assert len(set(names)) == 2 and (tmp_path / "a").read_bytes() == b"whole" and os.listdir(tmp_path) == ["a"]

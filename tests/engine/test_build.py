@@ -2,8 +2,11 @@ import builtins
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from engine.build import ConfigError, build_model, load_config
+from engine.build import ConfigError, build_model, load_config, shipped_config
+from modeling.checkpoint import CheckpointError
 
 CONFIG = Path(__file__).parents[2] / "configs" / "MEMatte_S_topk0.25_win_global_long.py"
 
@@ -61,3 +64,62 @@ def test_missing_config_and_other_kinds_of_file(tmp_path):
     (tmp_path / "x.yaml").write_text("a: 1")
     with pytest.raises(ConfigError, match=r"x\.yaml: a config is a Python file"):
         load_config(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model._target_=os.mkdir",
+        "model.backbone={_target_: os.mkdir, path: attacked}",
+        "model.backbone.global_blocks=[{_target_: os.getcwd}]",
+        "model.backbone.depth={_target_: '${oc.env:HOME}'}",
+    ],
+)
+def test_an_override_cannot_name_code(tmp_path, monkeypatch, override):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="names code to run, which only a config file may"):
+        build_model(CONFIG, [override])
+    assert not Path("attacked").exists()
+
+
+@pytest.mark.parametrize("setting", ["embed_dim=60000", "depth=1000000000", "window_size=100000000"])
+def test_a_network_that_no_machine_holds_is_refused_before_it_is_built(setting):
+    with pytest.raises(ConfigError, match="more than 300 million numbers or 20000 tensors: make it smaller"):
+        build_model(CONFIG, [f"model.backbone.{setting}"])
+
+
+@pytest.mark.parametrize("value", ["4", "text", "null", "[]", "{}"])
+def test_a_model_that_is_no_network_is_refused(value):
+    with pytest.raises(ConfigError, match=r"which is no network|do not make a model|cannot be applied"):
+        build_model(CONFIG, [f"model={value}"])
+
+
+def test_a_config_whose_name_no_file_system_takes():
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config("x" * 5000 + ".py")
+
+
+def test_a_checkpoint_names_a_shipped_config(tmp_path):
+    save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors", {"config": CONFIG.stem})
+    assert shipped_config(tmp_path / "a.safetensors") == CONFIG
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["evil", "../evil", "/tmp/evil.py", "configs/MEMatte_S_finetune", "common/vit", "os.mkdir", "", "a\nb", "x" * 999],
+)
+def test_what_is_no_name_of_a_shipped_config_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("evil.py").write_text("raise AssertionError('run')")
+    save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors", {"config": name})
+    with pytest.raises(CheckpointError, match="which is not among those of this repository") as error:
+        shipped_config("a.safetensors")
+    assert str(error.value).isprintable()
+
+
+def test_checkpoints_without_a_config_are_told_so(tmp_path):
+    save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors")
+    torch.save({"a": torch.ones(1), "config": CONFIG.stem}, tmp_path / "a.pth")
+    for name in ("a.safetensors", "a.pth"):
+        with pytest.raises(CheckpointError, match="does not say which config it belongs to; give one with"):
+            shipped_config(tmp_path / name)

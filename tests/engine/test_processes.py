@@ -35,3 +35,22 @@ def test_more_gpus_than_there_are_is_refused() -> None:
         run_on_gpus(torch.cuda.device_count() + 1, ["-c", "pass"])
     with pytest.raises(ValueError, match="at least 1, got 0"):
         run_on_gpus(0, ["-c", "pass"])
+
+
+@pytest.mark.parametrize(
+    "values", [{"RANK": "x"}, {"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "-1"}, {"LOCAL_RANK": "-3"}]
+)
+def test_an_environment_that_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch, values: dict) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="RANK"):
+        Place.from_environment()
+
+
+def test_a_killed_process_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("engine.processes.choose_device", lambda name: None)
+    code = "import os; os.kill(os.getpid(), 9) if os.environ['RANK'] == '1' else None"
+    assert run_on_gpus(2, ["-c", code]) == 1
+    assert "process 1 of 2 was killed (signal 9); finished files are complete" in caplog.text

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from modeling.memory import bound_caches
 from tests.soak.faults import FAULTS
 from tests.soak.fuzz_checkpoints import Checkpoints
 from tests.soak.fuzz_commands import Commands
@@ -139,6 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     torch.set_num_threads(1)
+    bound_caches()
     all_images()  # once, for all the processes to come
     problems = []
     for order, part in enumerate(PARTS):

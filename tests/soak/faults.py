@@ -199,9 +199,8 @@ def killed_worker(folder: Path) -> Verdict:
     arguments = task.arguments(folder / "out")
     arguments[arguments.index("--workers") + 1] = "2"
     process = start(prepare_composition1k.main, arguments, folder / "log.txt")
-    _until(lambda: len(_workers(process.pid)) >= 2 or not process.is_alive())
-    time.sleep(0.5)
-    if workers := _workers(process.pid):
+    _until(lambda: len(_workers(process.pid, b"spawn_main")) >= 2 or not process.is_alive())
+    if workers := _workers(process.pid, b"spawn_main"):
         os.kill(workers[-1], signal.SIGKILL)
     process.join(WAIT)
     code = process.exitcode
@@ -237,19 +236,20 @@ def killed_loader(folder: Path) -> Verdict:
     )  # fmt: skip
 
 
-def _workers(pid: int) -> list[int]:
+def _workers(pid: int, mark: bytes = b"") -> list[int]:
     """Children of a process that do its work; one that only watches over shared memory is not among them."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(child) for child in children if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()]
+        lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
     except OSError:
         return []
+    return [child for child, line in lines.items() if mark in line and line and b"resource_tracker" not in line]
 
 
 def _until(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT
     while not holds() and time.monotonic() < end:
-        time.sleep(0.01)
+        time.sleep(0.002)
 
 
 FAULTS: dict[str, Callable[[Path], Verdict]] = {

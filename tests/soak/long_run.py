@@ -30,8 +30,8 @@ class Growth:
 
     @property
     def memory(self) -> float:
-        """How far resident memory was ever above that after the first images, as a share."""
-        return max(self.resident[SETTLED:]) / self.resident[SETTLED - 1] - 1
+        """How far resident memory was ever above the most during the first images, as a share."""
+        return max(self.resident[SETTLED:]) / max(self.resident[:SETTLED]) - 1
 
     @property
     def constant(self) -> bool:
@@ -46,7 +46,8 @@ def write_images(folder: Path, count: int) -> None:
     for kind in ("image", "trimap"):
         (folder / kind).mkdir(parents=True)
     for index in range(count):
-        size = tuple(int(side) for side in rng.integers(17, 260, 2))
+        # The largest comes early, since it decides how much the process holds from then on.
+        size = tuple(int(side) for side in rng.integers(17, 260, 2)) if index != SETTLED // 2 else (260, 260)
         cv2.imwrite(str(folder / "image" / f"{index:04d}.jpg"), cv2.resize(image, size))
         cv2.imwrite(str(folder / "trimap" / f"{index:04d}.png"), cv2.resize(known, size, interpolation=0))
 
