@@ -19,13 +19,14 @@ ifneq ($(shell $(VENV_PYTHON) -c "$(USABLE)" 2>/dev/null && echo yes),yes)
 BROKEN := broken-environment
 endif
 
-.PHONY: help setup test lint demo clean broken-environment
+.PHONY: help setup test lint soak demo clean broken-environment
 
 help:
 	@echo "make test    set up .venv, check the style, run the tests (PYTEST_ARGS='-k name' to choose)"
 	@echo "make demo    set up .venv, matte samples/ and score the result (CHECKPOINT=path CONFIG=path)"
 	@echo "make setup   only set up .venv, without the developers' packages"
 	@echo "make lint    only check the style"
+	@echo "make soak    fuzzing, kills, faults and a long run: the table in tests/soak/README.md (takes up to an hour)"
 	@echo "make clean   remove .venv, caches and the demo's output"
 	@echo "PYTHON=python3.12 chooses the interpreter that .venv is made with (>= 3.10; default python3)"
 
@@ -57,6 +58,9 @@ test: lint
 
 lint: $(READY_DEV)
 	$(VENV_PYTHON) -m ruff check .
+
+soak: $(READY_DEV)
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m tests.soak --long
 
 # On the samples with true alphas and on a photograph, with the shipped model or another. Looked at before the set-up:
 # without weights nobody should wait for a download.

@@ -116,7 +116,7 @@ class AtomicCheckpointer(Checkpointer):
         try:
             rest = super().load(path, checkpointables)
             if not isinstance(rest["iteration"], int) or not isinstance(rest["description"], dict):
-                raise CheckpointError("iteration or description are missing")
+                raise TypeError("iteration or description are missing")
             states = rest.pop("random", [])
             if len(states) == comm.get_world_size():
                 restore_random_state(states[comm.get_rank()])

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import evaluation
 import inference
@@ -404,3 +405,26 @@ def test_without_a_checkpoint_the_shipped_model_is_used_and_named(dataset, check
     monkeypatch.setattr(inference, "shipped_config", lambda path: CONFIG)
     assert inference.main([*output, *TINY]) == 0
     assert "using the shipped model" in caplog.text and "done" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_a_stranger_chooses_among_the_shipped_configs(dataset, tmp_path, capsys, caplog):
+    tensors = {name: value.contiguous() for name, value in fill_(build_model(CONFIG, TINY).state_dict()).items()}
+    options = ["--data", str(dataset), "--output-dir", str(tmp_path / "out"), "--device", "cpu", *TINY]
+    save_file(tensors, tmp_path / "a.safetensors", {"config": Path(CONFIG).stem})
+    assert inference.main(["--checkpoint", str(tmp_path / "a.safetensors"), *options]) == 0
+    assert capsys.readouterr().out.startswith("2 done")
+    save_file(tensors, tmp_path / "a.safetensors", {"config": str(tmp_path / "evil.py")})
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'attacked')!r}, 'w')")
+    assert inference.main(["--checkpoint", str(tmp_path / "a.safetensors"), *options, "--overwrite"]) == 2
+    assert "which is not among those of this repository" in last_error(capsys, caplog)
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_names_of_files_cannot_forge_lines(dataset, checkpoint):
+    for kind in ("image", "trimap"):
+        (dataset / kind / "a\nERROR: all is lost\x1b[2J.png").write_bytes(b"bad")
+    command = [sys.executable, REPOSITORY / "inference.py", *folder_command(checkpoint, dataset)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1 and result.stdout.startswith("2 done, 1 failed")
+    assert "\\nERROR: all is lost\\x1b[2J: " in result.stderr and "\x1b" not in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("ERROR")]) == 1

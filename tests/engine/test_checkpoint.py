@@ -116,3 +116,21 @@ def test_another_model_is_refused(tmp_path):
     AtomicCheckpointer(nn.Linear(3, 3), str(tmp_path), {}).save("model_final")
     with pytest.raises(CheckpointError, match=r"misshapen: weight \(3, 3\) instead of \(3, 4\)"):
         AtomicCheckpointer(nn.Linear(4, 3), str(tmp_path), {}).load(str(tmp_path / "model_final.pth"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x02}q\x00.", b"PK\x03\x04" + bytes(50)])
+def test_damaged_checkpoints_to_resume_from_are_told_in_one_line(tmp_path, content):
+    (tmp_path / "model_final.pth").write_bytes(content)
+    with pytest.raises(CheckpointError) as error:
+        AtomicCheckpointer(nn.Linear(3, 3), str(tmp_path), {}).load(str(tmp_path / "model_final.pth"))
+    assert str(error.value).isprintable() and "model_final.pth" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"iteration": "3", "description": {}}, {"iteration": 3}, {"random": [{"torch": 1}]}]
+)
+def test_checkpoints_that_lack_the_state_of_a_run_are_refused(tmp_path, more):
+    model = nn.Linear(3, 3)
+    torch.save({"model": model.state_dict(), **more}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a\.pth: no run can go on from this checkpoint .* name another one"):
+        AtomicCheckpointer(model, str(tmp_path), {}).load(str(tmp_path / "a.pth"))

@@ -153,3 +153,34 @@ def test_settings_that_cannot_work_are_refused(tmp_path):
         run.train(tiny(tmp_path), "tiny", resume=False)
     with pytest.raises(ValueError, match="nothing to evaluate on"):
         run.evaluate(tiny(tmp_path), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("pointer", "message"),
+    [(b"model_0000009.pth", "names model_0000009.pth, which is not there"), (b"\xff\xfe", "cannot be read"),
+     (b"", "which is not there"), (b"x" * 5000, "cannot be read")],
+)  # fmt: skip
+def test_a_damaged_pointer_to_the_last_checkpoint_is_told(tmp_path, pointer, message):
+    (tmp_path / POINTER).write_bytes(pointer)
+    with pytest.raises(ValueError, match=message):
+        run.train(tiny(tmp_path), "tiny", resume=True)
+
+
+def test_the_logged_curve_of_a_resumed_run_goes_on_as_if_nothing_had_happened(tmp_path):
+    """Logged losses are medians over the last steps, which have to survive too."""
+
+    def curve(folder):
+        clock = ("time", "data_wait", "images_per_second")
+        lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+        return [{key: line[key] for key in line if not any(word in key for word in clock)} for line in lines]
+
+    train(tmp_path / "whole", "train.max_iter=8")
+    train(tmp_path / "parts", "train.max_iter=5")
+    for _ in range(2):  # the second has nothing left to do, and logs nothing
+        assert run.train(tiny(tmp_path / "parts", "train.max_iter=8"), "tiny", resume=True)
+    assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
+
+
+def test_settings_of_odd_types_are_told_before_anything_is_computed(tmp_path):
+    with pytest.raises(ValueError, match="these settings do not make a run"):
+        run.train(tiny(tmp_path, "train.seed=abc"), "tiny", resume=False)
