@@ -102,6 +102,10 @@ def guarded(args: argparse.Namespace) -> None:
     except ValueError as error:
         logger.error("%s", error)
         code = 2
+    except (ConnectionError, EOFError) as error:  # how the loss of a process shows depends on the moment
+        logger.error("a DataLoader worker or another process of the run was killed (%s)", one_line(error))
+        logger.error("--resume goes on from the last checkpoint, if any")
+        code = 1
     except OSError as error:
         logger.error("%s cannot be read or written (%s)", error.filename or "a file", error.strerror or error)
         code = 1

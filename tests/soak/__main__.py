@@ -23,7 +23,7 @@ from tests.soak.fuzz_checkpoints import Checkpoints
 from tests.soak.fuzz_commands import Commands
 from tests.soak.fuzz_pairs import Pairs
 from tests.soak.kills import TASKS, Kills, kill_and_resume
-from tests.soak.long_run import SETTLED, long_run
+from tests.soak.long_run import SETTLED, Growth, long_run
 from tests.soak.pictures import all_images
 from tests.soak.summary import load, save, table, write_readme
 from tests.soak.watch import Tally, watched
@@ -92,27 +92,36 @@ def faults(count: int, folder: Path) -> Iterator[tuple[Row, list[str]]]:
 
 
 def long(count: int, folder: Path) -> Iterator[tuple[Row, list[str]]]:
-    """One row, of a run in a process of its own."""
-    receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_long, args=(sender, folder, count))
-    process.start()
-    growth = receiver.recv()
-    process.join()
-    problems = [f"long run: {growth.failures} images failed"] * bool(growth.failures)
-    problems += [f"long run: resident memory grew by {growth.memory:.1%}"] * (growth.memory > 0.02)
-    problems += ["long run: open files or threads changed"] * (not growth.constant)
+    """One row, of three runs, each in a process of its own."""
+    variants = {"40 sizes": (40, True), "each another size": (count, True), "the same without oneDNN": (count, False)}
+    told, problems = [], []
+    for name, (sizes, onednn) in variants.items():
+        growth = _apart(folder / name, count, sizes, onednn)
+        told.append(f"{name}: memory {growth.memory:+.2%} of {max(growth.resident[:SETTLED]) / 2**20:.0f} MiB")
+        problems += [f"long run, {name}: {growth.failures} images failed"] * bool(growth.failures)
+        problems += [f"long run, {name}: open files or threads changed"] * (not growth.constant)
+        if name != "each another size":  # oneDNN keeps code that it compiled for every shape
+            problems += [f"long run, {name}: resident memory grew by {growth.memory:.1%}"] * (growth.memory > 0.02)
     row = {
-        "part": "long run", "cases": f"{count} images, one process",
-        "what came out": f"memory {growth.memory:+.2%} after image {SETTLED}, {growth.resident[-1] / 2**20:.0f} MiB at "
-        f"the end; {growth.files[-1]} files, {growth.threads[-1]} threads throughout",
-        "crashes": str(growth.failures), "hangs": "0",
+        "part": "long run", "cases": f"{count} images, one process", "crashes": str(len(problems)), "hangs": "0",
+        "what came out": f"{'; '.join(told)}; {growth.files[-1]} files, {growth.threads[-1]} threads throughout",
     }  # fmt: skip
     yield row, problems
 
 
-def _long(sender, folder: Path, count: int) -> None:
-    torch.set_num_threads(1)
-    sender.send(long_run(folder, count))
+def _apart(folder: Path, count: int, sizes: int, onednn: bool) -> Growth:
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def work() -> None:
+        torch.set_num_threads(1)
+        sender.send(long_run(folder, count, sizes, onednn))
+
+    process = context.Process(target=work)
+    process.start()
+    growth = receiver.recv()
+    process.join()
+    return growth
 
 
 PARTS = (

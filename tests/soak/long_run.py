@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from data.folders import find_pairs
 from engine.folder_run import plan, run
@@ -39,22 +40,23 @@ class Growth:
         return max(self.files[SETTLED:]) <= max(self.files[:SETTLED]) and len(set(self.threads[SETTLED:])) == 1
 
 
-def write_images(folder: Path, count: int) -> None:
-    """Pictures of varying sizes, a few of them large, in an order without a pattern."""
+def write_images(folder: Path, count: int, sizes: int) -> None:
+    """Pictures of so many sizes, in an order without a pattern; the first ones show them all."""
     rng = np.random.default_rng(0)
     image, known = scene(rng)[..., :3], trimap(rng)
     for kind in ("image", "trimap"):
         (folder / kind).mkdir(parents=True)
+    drawn = rng.integers(17, 260, (sizes, 2))
+    drawn[0] = 260  # the largest comes early, since it decides how much the process holds from then on
     for index in range(count):
-        # The largest comes early, since it decides how much the process holds from then on.
-        size = tuple(int(side) for side in rng.integers(17, 260, 2)) if index != SETTLED // 2 else (260, 260)
+        size = tuple(int(side) for side in drawn[index if index < sizes else rng.integers(sizes)])
         cv2.imwrite(str(folder / "image" / f"{index:04d}.jpg"), cv2.resize(image, size))
         cv2.imwrite(str(folder / "trimap" / f"{index:04d}.png"), cv2.resize(known, size, interpolation=0))
 
 
-def long_run(folder: Path, count: int) -> Growth:
+def long_run(folder: Path, count: int, sizes: int, onednn: bool = True) -> Growth:
     """Matte `count` images in this process and watch it."""
-    write_images(folder / "data", count)
+    write_images(folder / "data", count, sizes)
     seen: list[tuple[int, int, int]] = []
 
     def look() -> None:
@@ -62,5 +64,6 @@ def long_run(folder: Path, count: int) -> Growth:
         seen.append((resident, len(os.listdir("/proc/self/fd")), threading.active_count()))
 
     logging.getLogger("engine").setLevel(logging.ERROR)
-    report = run(predictor(), plan(find_pairs(folder / "data"), folder / "out"), advance=look)
+    with torch.backends.mkldnn.flags(enabled=onednn):
+        report = run(predictor(), plan(find_pairs(folder / "data"), folder / "out"), advance=look)
     return Growth(*zip(*seen, strict=True), failures=len(report.failures))
