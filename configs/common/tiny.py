@@ -1,7 +1,7 @@
 """What the tiny models and their runs share: ViT-Tiny, a decoder of half the width, a schedule that can be lengthened.
 
-They start from random weights: the rate does not fall with depth, batches are small and the rate high, for the number of
-steps counts at first. Crops are whole windows (14 x 16 pixels) wide, which leaves no padded tokens to compute.
+They start from random weights: the rate does not fall with depth, batches are small and the rate high, since at first
+the number of steps counts. Crops are whole windows (14 x 16 pixels) wide, which leaves no padded tokens to compute.
 """
 
 from detectron2.config import LazyCall as L
