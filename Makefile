@@ -58,6 +58,7 @@ test: lint
 
 lint: $(READY_DEV)
 	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check --quiet .
 
 soak: $(READY_DEV)
 	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m tests.soak --long

@@ -104,8 +104,11 @@ def build_parser() -> argparse.ArgumentParser:
     output.add_argument("--depth", choices=["8", "16", "half", "float"],
                         help="of these files: 8 or 16 bits for png and tiff, half or float for exr (default: the "
                              "smaller)")  # fmt: skip
-    output.add_argument("--premultiplied", action="store_true",
-                        help="multiply the colours of cut-outs by alpha (default: straight colours)")
+    output.add_argument(
+        "--premultiplied",
+        action="store_true",
+        help="multiply the colours of cut-outs by alpha (default: straight colours)",
+    )
     output.add_argument("--bit-depth", type=int, default=8, choices=[8, 16],
                         help="bits a pixel of the PNG alphas (default: %(default)s)")  # fmt: skip
     again = output.add_mutually_exclusive_group()

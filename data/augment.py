@@ -56,8 +56,12 @@ class Affine:
         """3x3 map from a wanted pixel to the stored one, about the centre of a picture of this size."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         over_x, over_y = 1 / self.scale_x, 1 / self.scale_y
-        linear = np.array([[cos * over_x, np.sin(self.angle + self.shear) * over_x],
-                           [-sin * over_y, np.cos(self.angle + self.shear) * over_y]]) / np.cos(self.shear)
+        linear = np.array(
+            [
+                [cos * over_x, np.sin(self.angle + self.shear) * over_x],
+                [-sin * over_y, np.cos(self.angle + self.shear) * over_y],
+            ]
+        ) / np.cos(self.shear)
         centre = np.array([size[1] / 2 + 0.5, size[0] / 2 + 0.5])
         matrix = np.eye(3)
         matrix[:2, :2] = linear
@@ -181,4 +185,3 @@ def cut_mask(mask: np.ndarray, rng: np.random.Generator, keep_probability: float
     cut = mask.copy()
     cut[to_top : to_top + rows, to_left : to_left + columns] = mask[top : top + rows, left : left + columns]
     return cut
-

@@ -60,7 +60,5 @@ def random_part(picture: np.ndarray, size: tuple[int, int], ratio: float, rng: n
         height, width = (max(need, round(have * ratio)) for need, have in zip(size, picture.shape, strict=False))
         interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
         picture = cv2.resize(picture, (width, height), interpolation=interpolation)
-    top, left = (
-        int(rng.integers(have - need, endpoint=True)) for have, need in zip(picture.shape, size, strict=False)
-    )
+    top, left = (int(rng.integers(have - need, endpoint=True)) for have, need in zip(picture.shape, size, strict=False))
     return np.ascontiguousarray(picture[top : top + size[0], left : left + size[1]])

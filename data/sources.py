@@ -225,8 +225,11 @@ def inspect_foregrounds(
     report = FolderReport()
 
     def chosen(folder: Path) -> dict[str, Path]:
-        fitting = {stem: path for stem, path in _by_stem(list_images(folder), report.problems).items()
-                   if any(fnmatch(stem, pattern) for pattern in patterns)}
+        fitting = {
+            stem: path
+            for stem, path in _by_stem(list_images(folder), report.problems).items()
+            if any(fnmatch(stem, pattern) for pattern in patterns)
+        }
         return fitting if names is None else {stem: path for stem, path in fitting.items() if stem in names}
 
     colours = chosen(root / colour_dir)

@@ -136,9 +136,7 @@ class MattingTrainer(SimpleTrainer):
         self._time(started, waited, len(image))
 
     def _prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-        image, trimap, alpha = (
-            batch[key].to(self.device, non_blocking=True) for key in ("image", "trimap", "alpha")
-        )
+        image, trimap, alpha = (batch[key].to(self.device, non_blocking=True) for key in ("image", "trimap", "alpha"))
         image, alpha = (part.float() / 255 if part.dtype == torch.uint8 else part for part in (image, alpha))
         return image, training_trimap(trimap), alpha
 

@@ -102,7 +102,7 @@ def test_published_command_then_evaluation(tmp_path, monkeypatch, capsys, publis
     assert inference.main(shlex.split(PUBLISHED.format(root=root))) == 0
     summary = capsys.readouterr().out.splitlines()
     assert len(summary) == 1 and summary[0].startswith("2 done, 0 failed, 0 skipped in ")
-    assert "megapixels per second, peak memory" in summary[0] and "GiB" in summary[0]
+    assert " megapixels per second, " in summary[0] and "% of tokens in full attention, peak memory " in summary[0]
     for index, size in enumerate(((40, 50), (33, 31))):
         alpha, (_, trimap, _) = read_alpha(f"predAlpha/test/{index}.png"), scene(size)
         assert alpha.dtype == np.uint8 and alpha.shape == size
@@ -157,15 +157,15 @@ def test_resume_and_overwrite(dataset, checkpoint, capsys):
 
 
 def test_interrupted_run_keeps_what_is_finished(dataset, checkpoint, monkeypatch, capsys, caplog):
-    predict = inference.Predictor.predict
+    matte = inference.Predictor.run
 
     def interrupted(self, image, trimap, name):
         if image.shape[0] == 33:
             raise KeyboardInterrupt
-        return predict(self, image, trimap)
+        return matte(self, image, trimap, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inference.Predictor, "predict", interrupted)
+        patch.setattr(inference.Predictor, "run", interrupted)
         assert inference.main(folder_command(checkpoint, dataset)) == 130
     assert "interrupted; finished files are complete" in last_error(capsys, caplog)
     assert os.listdir(dataset.parent / "out") == ["0.png"]
@@ -325,8 +325,10 @@ def test_malicious_pickle(dataset, tmp_path, monkeypatch, capsys, caplog, save):
         (["--device", "toaster"], "toaster"),
         (["--max-tokens", "-1"], "max_tokens must be at least 0"),
         (["--config", "nowhere.py"], "nowhere.py: no such config file"),
-        (["--image", "a.png"],
-     "give either --data-dir and --inference-dir, or --image, --trimap (or --mask) and --output"),
+        (
+            ["--image", "a.png"],
+            "give either --data-dir and --inference-dir, or --image, --trimap (or --mask) and --output",
+        ),
         (["--output-dir", "data/image"], "would overwrite an input"),
         (["--data", "nowhere"], "nowhere: is not a folder"),
     ],

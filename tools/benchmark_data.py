@@ -1,7 +1,7 @@
 """Crops a second of the training data on one core: the published order of operations against ours, interleaved.
 
-    python tools/benchmark_data.py                     # 1000x1000 and 4000x3000 foregrounds made on the spot
-    python tools/benchmark_data.py --sizes 6000x4000 --crops 16
+python tools/benchmark_data.py                     # 1000x1000 and 4000x3000 foregrounds made on the spot
+python tools/benchmark_data.py --sizes 6000x4000 --crops 16
 """
 
 import argparse

@@ -33,9 +33,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backgrounds", type=Path, required=True, help="PASCAL VOC's JPEGImages/")
     parser.add_argument("--foreground-list", type=Path, required=True, help="test_fg_names.txt")
     parser.add_argument("--background-list", type=Path, required=True, help="test_bg_names.txt")
-    parser.add_argument(
-        "--output", type=Path, required=True, help=f"receives {'/, '.join(LAYOUT)}/"
-    )
+    parser.add_argument("--output", type=Path, required=True, help=f"receives {'/, '.join(LAYOUT)}/")
     parser.add_argument("--each", type=int, default=BACKGROUNDS_EACH, help="backgrounds a foreground (%(default)s)")
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all %(default)s cores)")
     args = parser.parse_args(argv)

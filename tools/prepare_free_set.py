@@ -122,9 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         copy(kept[0], args.output / "cutouts")
         copy(kept[1], args.output / "backgrounds")
         planned = drawings(args.drawn, kept[1], args.output / "drawn", args.seed)
-        planned_apart = drawings(
-            args.validation_drawn, spared[1], args.output / "validation_drawn", args.seed + 1
-        )
+        planned_apart = drawings(args.validation_drawn, spared[1], args.output / "validation_drawn", args.seed + 1)
     except (FileError, OSError) as error:
         logger.error("%s", error)
         return 2

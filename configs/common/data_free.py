@@ -10,30 +10,27 @@ from data.sources import BackgroundFolder, CutoutFolder, MixedForegrounds
 
 from .data_dim import dataloader
 
-WEIGHTS = {  # by the beginning of a file's name
-    "drawn": {
-        ("hair", "fur"): 0.18,
-        ("net", "lace"): 0.08,
-        ("grass", "leaves", "torn"): 0.10,
-        ("smoke", "glass"): 0.07,
-        ("solid",): 0.07,
-    },
-    "cutouts": {
-        ("tuxpaint",): 0.20,  # photographed animals, food, objects
-        ("wesnoth",): 0.12,  # painted people and animals
-        ("0ad", "flightgear", "megaglest", "stk", "trigger", "torcs", "eztree", "etr", "nexuiz", "opencity"): 0.13,
-        ("freeorion", "naev"): 0.03,  # smoke and light
-        ("redeclipse", "stellarium", "ufoai"): 0.02,
-    },
-}
-chosen = [(folder, names, weight) for folder, kinds in WEIGHTS.items() for names, weight in kinds.items()]
+WEIGHTS = [  # folder, beginnings of the files' names, share of the samples
+    ("drawn", ["hair", "fur"], 0.18),
+    ("drawn", ["net", "lace"], 0.08),
+    ("drawn", ["grass", "leaves", "torn"], 0.10),
+    ("drawn", ["smoke", "glass"], 0.07),
+    ("drawn", ["solid"], 0.07),
+    ("cutouts", ["tuxpaint"], 0.20),  # photographed animals, food, objects
+    ("cutouts", ["wesnoth"], 0.12),  # painted people and animals
+    (
+        "cutouts",
+        ["0ad", "flightgear", "megaglest", "stk", "trigger", "torcs", "eztree", "etr", "nexuiz", "opencity"],
+        0.13,
+    ),
+    ("cutouts", ["freeorion", "naev"], 0.03),  # smoke and light
+    ("cutouts", ["redeclipse", "stellarium", "ufoai"], 0.02),
+]
 
 dataset = dataloader.train.dataset
 dataset.foregrounds = L(MixedForegrounds)(
-    sources=[
-        L(CutoutFolder)(root=folder, patterns=[f"{name}_*" for name in names]) for folder, names, _ in chosen
-    ],
-    weights=[weight for _, _, weight in chosen],
+    sources=[L(CutoutFolder)(root=folder, patterns=[f"{name}_*" for name in names]) for folder, names, _ in WEIGHTS],
+    weights=[weight for _, _, weight in WEIGHTS],
 )
 dataset.backgrounds = L(BackgroundFolder)(root="backgrounds")
 dataset.length = 20_000

@@ -102,8 +102,11 @@ def spoil(root: Path, kind: str) -> str:
     """Make one file bad in a way that its header does not tell; returns its name."""
     if kind == "alpha of zeros":
         return write(root / "alpha" / "f1.png", np.zeros((160, 170), np.uint8)).name
-    path = {"foreground": root / "fg" / "f1.jpg", "alpha": root / "alpha" / "f1.png",
-            "background": root / "bg" / "b1.jpg"}[kind]
+    path = {
+        "foreground": root / "fg" / "f1.jpg",
+        "alpha": root / "alpha" / "f1.png",
+        "background": root / "bg" / "b1.jpg",
+    }[kind]
     path.write_bytes(path.read_bytes()[:-100])
     return path.name
 

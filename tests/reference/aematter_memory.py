@@ -1,8 +1,8 @@
 """Peak memory and time of AEMatter in a fresh process: everything at once, or within limits.
 
-    python -m tests.reference.aematter_memory bounded 2048
-    python -m tests.reference.aematter_memory whole 2048
-    python -m tests.reference.aematter_memory bounded+whole 512     # one after the other, the larger one last
+python -m tests.reference.aematter_memory bounded 2048
+python -m tests.reference.aematter_memory whole 2048
+python -m tests.reference.aematter_memory bounded+whole 512     # one after the other, the larger one last
 """
 
 import json

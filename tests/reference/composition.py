@@ -32,8 +32,10 @@ def any_mode(rng: np.random.Generator) -> int:
 def affine_inverse(angle: float, shear: float, scale_x: float, scale_y: float, rows: int, cols: int) -> np.ndarray:
     """2x3 matrix from the turned picture to the picture; a negative scale flips."""
     k = 1 / math.cos(shear)
-    a = [[k * math.cos(angle) / scale_x, k * math.sin(angle + shear) / scale_x],
-         [-k * math.sin(angle) / scale_y, k * math.cos(angle + shear) / scale_y]]
+    a = [
+        [k * math.cos(angle) / scale_x, k * math.sin(angle + shear) / scale_x],
+        [-k * math.sin(angle) / scale_y, k * math.cos(angle + shear) / scale_y],
+    ]
     cx, cy = cols / 2 + 0.5, rows / 2 + 0.5
     shift = [cx - a[0][0] * cx - a[0][1] * cy, cy - a[1][0] * cx - a[1][1] * cy]
     return np.array([[*a[0], shift[0]], [*a[1], shift[1]]])

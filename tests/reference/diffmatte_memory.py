@@ -1,7 +1,7 @@
 """Peak memory and time of DiffMatte-ViTS_1024 in a fresh process: as the formulas are written out, or in pieces.
 
-    python -m tests.reference.diffmatte_memory bounded 1920 2880
-    python -m tests.reference.diffmatte_memory whole 1024 1024      # every attention matrix and every map in memory
+python -m tests.reference.diffmatte_memory bounded 1920 2880
+python -m tests.reference.diffmatte_memory whole 1024 1024      # every attention matrix and every map in memory
 """
 
 import json

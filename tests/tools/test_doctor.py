@@ -10,7 +10,7 @@ def test_it_names_versions_device_memory_and_a_golden(capsys):
     assert doctor.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith("ok ") for line in lines)
-    told = {line[3:].split(":")[0] for line in lines}
+    told = {line.removeprefix("ok ").split(":")[0].strip() for line in lines}
     assert {"python", "torch", "detectron2", "cpu", "free memory", "mematte_s_128x180_padquirk"} <= told
 
 
