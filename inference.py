@@ -19,7 +19,7 @@ from engine.folder_run import Job, checked, peak_memory, plan, prepare_output, r
 from engine.messages import log_to_terminal
 from engine.outputs import Outputs
 from engine.processes import Place, run_on_gpus
-from modeling.memory import bound_caches
+from modeling.memory import bound_caches, use_huge_pages
 from modeling.predictor import Predictor, choose_device
 
 logger = logging.getLogger("inference")
@@ -166,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = build_parser().parse_intermixed_args(argv)
     log_to_terminal()
+    use_huge_pages()
     bound_caches()
     sampling = [f"model.sample_strategy={args.sample_strategy}"] if args.sample_strategy else []
     for name in ("modeling", logger.name):

@@ -23,6 +23,7 @@ from engine.build import load_config
 from engine.messages import OneLine, log_to_terminal
 from engine.run import evaluate, initialise_process_group, train
 from engine.trainer import NonFiniteLoss
+from modeling.memory import use_huge_pages
 from modeling.weight_files import one_line
 
 logger = logging.getLogger("train")
@@ -138,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("several machines need --dist-url tcp://HOST:PORT, the same on each")
     if torch.cuda.is_available() and args.num_gpus > torch.cuda.device_count():
         parser.error(f"--num-gpus {args.num_gpus}, but there are {torch.cuda.device_count()} GPUs")
+    use_huge_pages()
     if "LOCAL_RANK" in os.environ:  # torchrun
         initialise_process_group("cuda" if torch.cuda.is_available() else "gloo")
         guarded(args)

@@ -41,6 +41,14 @@ def _left_in_cgroup() -> float:
         return float("inf")
 
 
+def use_huge_pages() -> None:
+    """Take large tensors in pages of 2 MB where Linux has them, which saves a fault for each 4 KB.
+
+    Takes effect before the first large tensor only: call it before a network is built.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
 def bound_caches() -> None:
     """Keep oneDNN from keeping compiled code for every size of image that it ever saw.
 

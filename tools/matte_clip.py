@@ -24,6 +24,7 @@ from engine.clip_run import CLIP_KINDS, open_job, run_clip
 from engine.folder_run import peak_memory
 from engine.messages import log_to_terminal
 from engine.outputs import Outputs
+from modeling.memory import use_huge_pages
 from modeling.predictor import Predictor, choose_device
 
 logger = logging.getLogger("matte_clip")
@@ -57,6 +58,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     log_to_terminal(logging.INFO)
+    use_huge_pages()
     args, start = parse(argv), time.perf_counter()
     try:
         background = Background.parse(args.background) if args.background else None

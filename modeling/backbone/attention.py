@@ -5,12 +5,38 @@ import torch.nn.functional as F
 from torch import Tensor
 
 POLICY_EPS = 1e-6
+HELD_WEIGHTS = 2**20  # attention weights that are in memory at a time where no fused kernel computes them
 WIDE_ROW = 32  # keys a row from which adding the two terms is faster than spreading both by one matrix product
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """(B, heads, N, d) -> (B, heads, N, d). Never stores an N x N matrix when `bias` is None."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+        return _attend_in_parts(q, k, v, bias)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """The same by plain matrix products, some queries at a time.
+
+    The fused kernel of the CPU is as slow in bfloat16 as in float32; products and softmax are not.
+    """
+    heads, (count, keys) = q.shape[:2], (q.shape[2], k.shape[2])
+    q, k, v = (part.flatten(0, 1) for part in (q, k, v.contiguous()))  # (S, N, d), (S, M, d) twice; S = B * heads
+    mixed = torch.empty_like(q)
+    together = max(HELD_WEIGHTS // (count * keys), 1)  # sequences at a time, and queries of each
+    queries = max(HELD_WEIGHTS // (together * keys), 1)
+    with torch.autocast("cpu", enabled=False):  # it would take the softmax to float32
+        columns = k.transpose(1, 2).contiguous() * k.shape[-1] ** -0.5  # (S, d, M)
+        for first in range(0, q.shape[0], together):
+            some = slice(first, first + together)
+            for start in range(0, count, queries):
+                rows = slice(start, start + queries)
+                weights = torch.bmm(q[some, rows], columns[some])  # (s, n, M)
+                if bias is not None:
+                    weights += bias.flatten(0, 1)[some, rows]
+                torch.bmm(weights.softmax(dim=-1), v[some], out=mixed[some, rows])
+    return mixed.unflatten(0, heads)
 
 
 def partition_windows(tokens: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from modeling.memory import bound_caches
+from modeling.memory import bound_caches, use_huge_pages
 from tests.soak.faults import FAULTS
 from tests.soak.fuzz_checkpoints import Checkpoints
 from tests.soak.fuzz_commands import Commands
@@ -149,6 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     torch.set_num_threads(1)
+    use_huge_pages()
     bound_caches()
     all_images()  # once, for all the processes to come
     problems = []

@@ -17,7 +17,7 @@ from modeling import Predictor, ViTMatte
 from modeling.backbone.routing import Router
 from modeling.budget import Limits
 from modeling.checkpoint import our_name
-from modeling.memory import in_use
+from modeling.memory import in_use, use_huge_pages
 from tests.reference import published
 from tests.reference.weights import fill_
 from tools.benchmarks.scene import make_scene
@@ -91,10 +91,15 @@ def tensors(point: Point) -> tuple[Tensor, Tensor]:
     return image, torch.from_numpy(trimap).to(point.device)[None, None]
 
 
+def is_ours(point: Point) -> bool:
+    """Whether the project's own programs would run it."""
+    return not point.who.endswith("published") and point.who != "transformers"
+
+
 def runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, list[int]]]:
     """A function from image and trimap to alpha and the kept tokens of each block."""
     model, dtype = load(point).to(point.device), DTYPES[point.dtype]
-    if not point.who.endswith("published") and point.who != "transformers":
+    if is_ours(point):
         predictor = Predictor(
             model, device=point.device, dtype=point.dtype, max_tokens=point.max_tokens, max_memory=point.max_memory
         )
@@ -142,6 +147,8 @@ def matrix_rate(point: Point) -> float:
 def measure(point: Point) -> dict:
     """Seconds, peak memory (of the process, and above the loaded model), kept tokens, where asked GFLOPs of one run."""
     torch.set_num_threads(point.threads)
+    if is_ours(point):
+        use_huge_pages()
     if point.memory_limit:
         resource.setrlimit(resource.RLIMIT_DATA, (point.memory_limit, point.memory_limit))
     rate = matrix_rate(point)

@@ -18,7 +18,7 @@ from data.folders import Pair
 from engine.build import build_model
 from engine.folder_run import plan, run
 from modeling import Matte, Predictor
-from modeling.memory import peak
+from modeling.memory import peak, use_huge_pages
 from tools.comparison.run import INTERRUPTED, no_second_warning
 
 _WARM_UP_PX = 64
@@ -49,6 +49,7 @@ def work(request: dict) -> dict:
     Raises:
         ValueError: the model cannot be built, loaded or run with these settings.
     """
+    use_huge_pages()
     pairs = [Pair(name, Path(image), Path(trimap)) for name, image, trimap in request["pairs"]]
     jobs = plan(pairs, Path(request["output"]))
     model = build_model(request["config"])
