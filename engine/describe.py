@@ -1,6 +1,8 @@
-"""Configs as plain data, to be kept with a checkpoint."""
+"""What a run was made of, as plain data to be kept with a checkpoint."""
 
+import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -17,3 +19,12 @@ def describe(node: Any) -> Any:
     if isinstance(node, str | int | float | bool | None):
         return node
     return f"{node.__module__}.{node.__qualname__}" if hasattr(node, "__qualname__") else str(node)
+
+
+def commit() -> str | None:
+    """The commit of the code that runs, with "-dirty" where files differ from it; None outside a git clone."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--abbrev=40", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

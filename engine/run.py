@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from data.sources import resolve_root
 from engine.checkpoint import POINTER, AtomicCheckpointer, Checkpoints
-from engine.describe import describe
+from engine.describe import commit, describe
 from engine.hooks import KeepTarget, Pictures, ProgressLine, SkippedSamples, StopOnSignal
 from engine.trainer import MattingTrainer, choose_precision
 from engine.validation import Validation, format_scores, validate, validation_pairs
@@ -73,7 +73,7 @@ def _prepare(config: DictConfig, name: str, resume: bool) -> tuple[MattingTraine
     model = _model(config, from_files=last is None).to(device, memory_format=torch.channels_last)
     optimizer = _optimizer(config, model)
     start_iter = 0
-    description = {"config": name, "data": describe(config.dataloader.train), "metrics": {}}
+    description = {"config": name, "data": describe(config.dataloader.train), "commit": commit(), "metrics": {}}
     criterion = instantiate(config.criterion)
     trainer = MattingTrainer(model, criterion, (), optimizer, device, precision, output_dir, settings.max_grad_norm)
     checkpointer = AtomicCheckpointer(model, str(output_dir), description, trainer=trainer)

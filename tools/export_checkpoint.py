@@ -1,6 +1,6 @@
 """Strip a training checkpoint to a small, self-describing .safetensors file that inference.py takes.
 
-Only the network stays: no teacher, no optimiser. Config, step, metrics and data go into the file's metadata.
+Only the network stays: no teacher, no optimiser. Config, step, metrics, data and commit go into the file's metadata.
 Exit codes: 0 written, 2 wrong arguments or an unusable checkpoint.
 """
 
@@ -44,7 +44,7 @@ def metadata(path: Path, dtype: str) -> dict[str, str]:
     """What is known about a checkpoint, each part as JSON; safetensors keeps strings only."""
     whole = torch.load(path, map_location="cpu", weights_only=True)  # was read before, so it can be
     known = {"dtype": dtype, "step": whole["iteration"] + 1 if "iteration" in whole else None}
-    known |= {name: whole.get("description", {}).get(name) for name in ("config", "metrics", "data")}
+    known |= {name: whole.get("description", {}).get(name) for name in ("config", "metrics", "data", "commit")}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
 
 

@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from engine import run
 from engine.build import load_config
+from engine.describe import commit
 from modeling.predictor import Predictor
 from tests.engine.synthetic import composite
 from tests.engine.test_trainer import TINY, tiny
@@ -51,6 +52,7 @@ def test_it_describes_itself(tmp_path, checkpoint):
         names = set(file.keys())
     assert known["config"] == "tiny" and known["step"] == "2" and known["dtype"] == "fp16"
     assert json.loads(known["data"])["_target_"] == "tests.engine.synthetic.build_loader"
+    assert known["commit"] == (commit() or "null")
     assert not any(name.startswith("teacher_backbone.") for name in names)
 
 
