@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from detectron2.engine import HookBase
 from detectron2.utils.events import EventWriter, get_event_storage
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from engine.trainer import Sample
 
@@ -35,6 +36,19 @@ class StopOnSignal(HookBase):
     def after_train(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+class FreezeNorms(HookBase):
+    """From an iteration on, batch norms keep their running statistics, and compute with them as in evaluation."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def before_step(self) -> None:
+        if self.trainer.iter >= self.first:
+            for module in self.trainer.model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
 
 
 class KeepTarget(HookBase):

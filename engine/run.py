@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from data.sources import resolve_root
 from engine.checkpoint import POINTER, AtomicCheckpointer, Checkpoints
 from engine.describe import commit, describe
-from engine.hooks import KeepTarget, Pictures, ProgressLine, SkippedSamples, StopOnSignal
+from engine.hooks import FreezeNorms, KeepTarget, Pictures, ProgressLine, SkippedSamples, StopOnSignal
 from engine.trainer import MattingTrainer, choose_precision
 from engine.validation import Validation, format_scores, validate, validation_pairs
 from engine.workers import outlive_signals
@@ -199,6 +199,7 @@ def _hooks(
         hooks.IterationTimer(),
         hooks.LRScheduler(trainer.optimizer, instantiate(config.lr_multiplier)),
         KeepTarget(keep_ratio) if keep_ratio is not None else None,
+        FreezeNorms(settings.freeze_norms_from) if settings.freeze_norms_from is not None else None,
         Validation(pairs, settings.eval_period, checkpointer) if pairs else None,
         Checkpoints(checkpointer, settings.checkpoint_period, settings.max_checkpoints),
     ]

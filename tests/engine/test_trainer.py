@@ -184,3 +184,18 @@ def test_the_logged_curve_of_a_resumed_run_goes_on_as_if_nothing_had_happened(tm
 def test_settings_of_odd_types_are_told_before_anything_is_computed(tmp_path):
     with pytest.raises(ValueError, match="these settings do not make a run"):
         run.train(tiny(tmp_path, "train.seed=abc"), "tiny", resume=False)
+
+
+def test_norms_freeze_at_their_iteration(tmp_path):
+    """From then on the statistics stay; the weights do not."""
+    states = {}
+    for steps in (1, 2, 4):
+        overrides = (f"train.max_iter={steps}", "train.freeze_norms_from=2", "lr_multiplier.milestones=[90]")
+        assert run.train(tiny(tmp_path / str(steps), *overrides), "tiny", resume=False)
+        states[steps] = torch.load(tmp_path / str(steps) / "model_final.pth", weights_only=True)["model"]
+    statistics = [name for name in states[1] if name.endswith(("running_mean", "running_var"))]
+    assert statistics
+    assert all(torch.equal(states[2][name], states[4][name]) for name in statistics)
+    assert not any(torch.equal(states[1][name], states[2][name]) for name in statistics)
+    weight = statistics[0].replace("running_mean", "weight")
+    assert not torch.equal(states[2][weight], states[4][weight])
