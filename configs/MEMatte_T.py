@@ -12,4 +12,4 @@ teacher = encoder(routed=False)
 criterion.gradient_weight = GRADIENT_WEIGHT
 dataloader = crops(windows=2)
 optimizer.params.lr = 5e-4
-train, lr_multiplier = training("MEMatte_T", batch=4, iterations=3_000)
+train, lr_multiplier = training("MEMatte_T", batch=2, iterations=6_000, freeze_norms_from=0)
