@@ -39,7 +39,7 @@ def crops(windows: int):
 
 def training(name: str, batch: int, iterations: int, freeze_norms_from: int):
     train = train_settings(name, batch, iterations, checkpoint_period=500)
-    train.update(precision="bf16", max_grad_norm=1.0, eval_period=2000, max_checkpoints=3, validation_root="validation")
-    train.freeze_norms_from = freeze_norms_from
+    train.update(precision="bf16", max_grad_norm=1.0, eval_period=2000, max_checkpoints=3, validation_root="validation",
+                 freeze_norms_from=freeze_norms_from)  # fmt: skip
     schedule = L(warm_stable_decay)(max_iter="${train.max_iter}", warmup_iters=200, decay_share=0.4)
     return train, schedule
