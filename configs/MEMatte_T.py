@@ -11,7 +11,7 @@ model = L(MEMatte)(backbone=encoder(routed=True), decoder=decoder(), distill=Tru
 teacher = encoder(routed=False)
 criterion.gradient_weight = GRADIENT_WEIGHT
 criterion.distill_weight = 1e-3  # no norm follows the teacher's last block: its features have a variance of about 1000
-criterion.ratio_weight = 10.0
+criterion.ratio_weight = 50.0
 dataloader = crops(windows=2)
 optimizer.params.lr = 5e-4
 train, lr_multiplier = training("MEMatte_T", batch=2, iterations=6_000, freeze_norms_from=0)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from engine import run
 from engine.build import load_config
@@ -56,9 +57,23 @@ def test_it_describes_itself(tmp_path, checkpoint):
     assert not any(name.startswith("teacher_backbone.") for name in names)
 
 
+def test_large_variances_survive_fp16(tmp_path, checkpoint):
+    whole = torch.load(checkpoint, weights_only=True)
+    name = next(name for name in whole["model"] if name.endswith("running_var"))
+    whole["model"][name] += 1e6
+    torch.save(whole, tmp_path / "large.pth")
+    assert main([str(tmp_path / "large.pth"), str(tmp_path / "a.safetensors"), "--dtype", "fp16"]) == 0
+    assert torch.equal(load_file(tmp_path / "a.safetensors")[name], whole["model"][name])
+
+
 def test_what_cannot_be_exported_is_refused(tmp_path, checkpoint, caplog):
     (tmp_path / "broken.pth").write_bytes(b"nothing")
     assert main([str(tmp_path / "broken.pth"), str(tmp_path / "a.safetensors")]) == 2
     assert main([str(checkpoint), str(tmp_path / "a.pth")]) == 2
     assert [name in caplog.text for name in ("broken.pth", "a.pth")] == [True, True]
+    whole = torch.load(checkpoint, weights_only=True)
+    whole["model"]["decoder.matting_head.matting_convs.0.weight"].fill_(1e6)
+    torch.save(whole, tmp_path / "large.pth")
+    assert main([str(tmp_path / "large.pth"), str(tmp_path / "a.safetensors"), "--dtype", "fp16"]) == 2
+    assert "too large for fp16" in caplog.text
     assert not list(tmp_path.glob("a.*"))
