@@ -1,4 +1,4 @@
-"""The shipped models: small, self-describing, reproducible, and as good on the samples as their card says."""
+"""The shipped weights: small, self-describing, reproducible, and as good on the samples as their card says."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from modeling import Predictor
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = sorted((ROOT / "weights").glob("*.safetensors"))
 SAMPLES = find_pairs(ROOT / "samples")
-SAD = {"MEMatte_T": 0.0, "ViTMatte_T": 0.0}  # on the samples, as measured when the weights were added
+SAD = {"MEMatte_T": 23.465}  # on the samples, as measured when the weights were added
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def mean_sad(mattes: list[np.ndarray]) -> float:
     return float(np.mean(scores))
 
 
-def test_both_are_there() -> None:
+def test_all_are_there() -> None:
     assert {path.stem for path in SHIPPED} == set(SAD)
 
 
