@@ -23,7 +23,8 @@ def describe(node: Any) -> Any:
 
 def commit() -> str | None:
     """The commit of the code that runs, with "-dirty" where files differ from it; None outside a git clone."""
-    command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--abbrev=40", "--dirty"]
+    here = str(Path(__file__).resolve().parent)
+    command = ["git", "-C", here, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]  # no tag's name
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -45,7 +45,7 @@ class FreezeNorms(HookBase):
         self.first = first
 
     def before_step(self) -> None:
-        if self.trainer.iter >= self.first:
+        if self.trainer.iter == max(self.first, self.trainer.start_iter):
             for module in self.trainer.model.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
