@@ -112,6 +112,7 @@ class MattingTrainer(SimpleTrainer):
                 self.after_train()
 
     def after_train(self) -> None:
+        self.data_loader = ()  # a loader with persistent workers keeps its iterator
         self._data_loader_iter_obj = None  # ends the worker processes
         super().after_train()
 

@@ -55,4 +55,5 @@ def build_loader(
 ) -> DataLoader:
     """As `data.datasets.build_train_loader`."""
     batches = TrainBatches(length, batch_size, 0, 1, rank, world_size, start_iteration)
-    return DataLoader(Composites(length, side, broken_from), batch_sampler=batches, num_workers=num_workers)
+    composites = Composites(length, side, broken_from)
+    return DataLoader(composites, batch_sampler=batches, num_workers=num_workers, persistent_workers=num_workers > 0)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 import threading
@@ -85,6 +86,11 @@ def test_metrics_and_pictures_are_written(tmp_path):
     (name,) = events.Tags()["images"]
     picture = events.Images(name)[-1]
     assert (picture.width, picture.height) == (6 * 64, 2 * 64)  # image, trimap, alpha, prediction, two routing maps
+
+
+def test_a_run_ends_its_worker_processes(tmp_path):
+    train(tmp_path, "train.max_iter=2", "dataloader.train.num_workers=1")
+    assert not multiprocessing.active_children()  # they would delay the end of a process by a minute, and fail it
 
 
 def test_a_non_finite_loss_stops_the_run_and_names_the_files(tmp_path):
