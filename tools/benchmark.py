@@ -50,7 +50,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
     parser.add_argument("--time-limit", type=float, default=600, help="seconds after which a contestant stops (600)")
     parser.add_argument("--memory-limit", type=float, default=0, help="GB that a process may take (default: no limit)")
-    parser.add_argument("--no-flops", action="store_true", help="leave the second run out that counts operations")
+    parser.add_argument(
+        "--no-flops", action="store_true", help="leave out the runs that count operations and time the parts"
+    )
     parser.add_argument("--output", type=Path, help="folder for results.json, table.md and plot.png")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args(argv)

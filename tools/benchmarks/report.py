@@ -29,19 +29,20 @@ def table(results: Sequence[dict]) -> str:
     """Markdown, a row a point."""
     lines = [
         "| pixels | network | precision | seconds | peak GB above the model | of the process | GFLOP "
-        "| of the machine's matrix rate | kept tokens per block | largest difference |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| of the machine's matrix rate: all | linears | convolutions | kept tokens per block | largest difference |",
+        "|" + "---|" * 12,
     ]
     for (width, height, who, dtype), row in collect(results).items():
         start = f"| {width} x {height} | {who} | {dtype} |"
         if "error" in row:
-            lines.append(f"{start} stopped: {row['error']} | | | | | | |")
+            lines.append(f"{start} stopped: {row['error']} | | | | | | | | |")
             continue
         gflop = row.get("gflop")
-        share = f"{gflop / row['seconds'] / row['matrix_gflops']:.0%}" if gflop else ""
+        timed = [{"gflop": gflop, "seconds": row["seconds"]}, *row["parts"].values()] if gflop else []
+        shares = [f"{part['gflop'] / part['seconds'] / row['matrix_gflops']:.0%}" for part in timed] or [""] * 3
         kept = ", ".join(map(str, row["kept"]))
         measured = f"{row['seconds']:.2f} | {row['peak'] / 1e9:.3f} | {row['process_peak'] / 1e9:.2f}"
-        measured += f" | {f'{gflop:.0f}' if gflop else ''} | {share}"
+        measured += f" | {f'{gflop:.0f}' if gflop else ''} | {' | '.join(shares)}"
         lines.append(f"{start} {measured} | {kept} | {row['difference']:.1e} |")
     return "\n".join(lines)
 

@@ -20,6 +20,7 @@ from modeling.checkpoint import our_name
 from modeling.memory import in_use, use_huge_pages
 from tests.reference import published
 from tests.reference.weights import fill_
+from tools.benchmarks.parts import rates
 from tools.benchmarks.scene import make_scene
 
 CONFIGS = {
@@ -171,6 +172,7 @@ def measure(point: Point) -> dict:
         with FlopCounterMode(display=False) as counter:
             run(image, trimap)
         result["gflop"] = counter.get_total_flops() / 1e9
+        result["parts"] = rates(lambda: run(image, trimap), point.device)
     return result
 
 
