@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from modeling.backbone.block import Block
+from modeling.backbone.block import Block, ChannelNorm
+from modeling.backbone.mimetic import initialise_mimetic
 from modeling.backbone.routing import Router, decide, gumbel_policy, keep_maps, sample_gumbel
 from modeling.budget import Limits
 from modeling.strips import row_strips, rows_within
@@ -45,7 +46,7 @@ class PatchEmbed(nn.Module):
 
 
 class ViT(nn.Module):
-    """Plain ViT on a token grid, without class token and without final norm.
+    """Plain ViT on a token grid, without class token.
 
     Args:
         embed_dim, depth, num_heads, mlp_ratio, patch_size, in_chans: the usual sizes.
@@ -54,6 +55,8 @@ class ViT(nn.Module):
         routed: global blocks route their tokens (and have no relative positions).
         table_side: tokens a side for which the relative tables of unrouted global blocks are stored.
         pretrain_side: side of the grid of position embeddings (224 pixels / 16).
+        final_norm: layer norm after the last block; published networks have none.
+        mimetic: initial weights for training without pretrained ones, see `modeling.backbone.mimetic`.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class ViT(nn.Module):
         routed: bool = False,
         table_side: int = 32,
         pretrain_side: int = 14,
+        final_norm: bool = False,
+        mimetic: bool = False,
     ) -> None:
         super().__init__()
         if embed_dim % num_heads:
@@ -85,8 +90,11 @@ class ViT(nn.Module):
             self.blocks.append(Block(embed_dim, num_heads, mlp_ratio, window, side, routed and is_global))
         if routed:
             self.routers = nn.ModuleList(Router(embed_dim) for _ in self.global_blocks)
+        self.norm = ChannelNorm(embed_dim) if final_norm else nn.Identity()
         trunc_normal_(self.pos_embed, std=0.02)
         self.apply(_init_linear)
+        if mimetic:
+            initialise_mimetic(self.pos_embed, [block.attn for block in self.blocks])
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Patches without positions: (B, in_chans, H, W) -> (B, h, w, C); H and W are multiples of the patch size."""
@@ -118,7 +126,7 @@ class ViT(nn.Module):
         tokens = tokens + self.positions(*tokens.shape[1:3])
         for block in self.blocks:
             tokens = block(tokens)
-        return Encoding(tokens)
+        return Encoding(self.norm(tokens))
 
     @torch.no_grad()
     def infer_(self, tokens: Tensor, limits: Limits) -> Encoding:
@@ -136,6 +144,9 @@ class ViT(nn.Module):
                 kept = decide(encoding.router_logp[-1], limits.max_tokens)
                 encoding.keep.append(keep_maps(kept, height, width))
             tokens = block.infer_(tokens, limits, kept)
+        for strip in row_strips(height, rows_within(width, limits.chunk_tokens)):
+            rows = slice(strip.start, strip.stop)
+            tokens[:, rows] = self.norm(tokens[:, rows])
         encoding.tokens = tokens
         return encoding
 
@@ -161,7 +172,7 @@ class ViT(nn.Module):
                 encoding.router_logp.append(logp.unflatten(1, (height, width)))
                 encoding.keep.append(policy.view(-1, height, width))
             tokens = block(tokens, policy)
-        encoding.tokens = tokens
+        encoding.tokens = self.norm(tokens)
         return encoding
 
 

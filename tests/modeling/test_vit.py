@@ -120,3 +120,26 @@ def test_training_with_fixed_noise_equals_evaluation() -> None:
 def test_refuses_heads_that_do_not_divide_the_width() -> None:
     with pytest.raises(ValueError, match="embed_dim 30 is not a multiple of num_heads 4"):
         ViT(30, num_heads=4)
+
+
+@pytest.mark.parametrize("routed", [False, True])
+def test_final_norm_is_the_last_step_of_every_path(routed: bool) -> None:
+    vit = small_vit(routed)
+    normed = ViT(
+        32, depth=4, num_heads=2, window_size=5, global_blocks=(1, 3), routed=routed, table_side=6, pretrain_side=4,
+        final_norm=True,
+    ).eval()  # fmt: skip
+    missing = normed.load_state_dict(vit.state_dict(), strict=False).missing_keys
+    assert missing == ["norm.weight", "norm.bias"]
+    with torch.no_grad():
+        normed.norm.weight.mul_(2)
+        normed.norm.bias.add_(0.5)
+    image = patches(vit, 1, 5, 7)
+    with torch.no_grad():
+        expected = torch.nn.functional.layer_norm(vit(image).tokens, (32,)) * 2 + 0.5
+        torch.testing.assert_close(normed(image).tokens, expected, rtol=1e-4, atol=1e-4)
+        chunked = normed.infer_(normed.embed(image), Limits(chunk_tokens=10)).tokens
+        torch.testing.assert_close(chunked, expected, rtol=1e-4, atol=1e-4)
+    silent = [torch.zeros(1, 35, 2) for _ in vit.global_blocks]
+    trained = normed.train()(image, silent).tokens
+    torch.testing.assert_close(trained.detach(), expected, rtol=2e-3, atol=2e-3)
