@@ -10,4 +10,4 @@ from .common.tiny import GRADIENT_WEIGHT, crops, decoder, encoder, optimizer, tr
 model = L(ViTMatte)(backbone=encoder(routed=False), decoder=decoder())
 criterion.gradient_weight = GRADIENT_WEIGHT
 dataloader = crops(windows=1)
-train, lr_multiplier = training("ViTMatte_T", batch=4, iterations=40_000, freeze_norms_from=2000)
+train, lr_multiplier = training("ViTMatte_T", batch=8, iterations=5_000, decay_share=0.4, freeze_norms_from=1500)
