@@ -12,5 +12,6 @@ teacher = encoder(routed=False)
 criterion.gradient_weight = GRADIENT_WEIGHT
 criterion.ratio_weight = 10.0
 dataloader = crops(windows=2)
+dataloader.train.dataset.seed = 2
 optimizer.params.lr = 2e-3
 train, lr_multiplier = training("MEMatte_T", batch=2, iterations=1_500, decay_share=0.7, freeze_norms_from=0)
