@@ -11,7 +11,7 @@ model = L(MEMatte)(backbone=encoder(routed=True), decoder=decoder(), distill=Tru
 teacher = encoder(routed=False)
 criterion.gradient_weight = GRADIENT_WEIGHT
 criterion.ratio_weight = 10.0
-dataloader = crops(windows=2)
+dataloader = crops(windows=1)
 dataloader.train.dataset.seed = 2
-optimizer.params.lr = 2e-3
-train, lr_multiplier = training("MEMatte_T", batch=2, iterations=1_500, decay_share=0.7, freeze_norms_from=0)
+optimizer.params.lr = 3e-3
+train, lr_multiplier = training("MEMatte_T", batch=8, iterations=1_700, decay_share=0.8, freeze_norms_from=0)
