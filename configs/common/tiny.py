@@ -24,7 +24,7 @@ optimizer = L(Muon)(params=L(muon_groups)(lr=6e-3, weight_decay=0.05))
 
 def encoder(routed: bool):
     vit = backbone(EMBED_DIM, NUM_HEADS, routed)
-    vit.final_norm = vit.mimetic = True
+    vit.final_norm, vit.mimetic, vit.key_gradients = True, True, False
     return vit
 
 

@@ -154,10 +154,11 @@ class Block(nn.Module):
         if window_size is None:
             self.residual = Bottleneck(dim)
 
-    def forward(self, tokens: Tensor, policy: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, policy: Tensor | None = None, keys: Tensor | None = None) -> Tensor:
         """The block on a whole grid, differentiable: (B, h, w, C) -> (B, h, w, C).
 
-        `policy` (B, h*w, 1) mixes the two branches of a routed block.
+        `policy` (B, h*w, 1) mixes the two branches of a routed block; `keys`, of the same value but perhaps without
+        gradients, says which tokens attention sees (default: `policy`).
         """
         normed = self.norm1(tokens)
         if self.window_size is not None:
@@ -165,7 +166,7 @@ class Block(nn.Module):
         elif policy is None:
             mixed = self.attn.over_grid(normed)
         else:
-            slow = self.attn.over_policy(normed.flatten(1, 2), policy)
+            slow = self.attn.over_policy(normed.flatten(1, 2), policy if keys is None else keys)
             fast = self.efficient_block(tokens).flatten(1, 2)
             mixed = (slow * policy + fast * (1 - policy)).view_as(tokens)
         tokens = tokens + mixed

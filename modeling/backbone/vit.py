@@ -57,6 +57,8 @@ class ViT(nn.Module):
         pretrain_side: side of the grid of position embeddings (224 pixels / 16).
         final_norm: layer norm after the last block; published networks have none.
         mimetic: initial weights for training without pretrained ones, see `modeling.backbone.mimetic`.
+        key_gradients: routers also learn from what a token does for others as a key, as published. Where attention is
+            peaked and the peak not kept, these gradients are so large (norms of 1000) that nothing else is learnt.
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class ViT(nn.Module):
         pretrain_side: int = 14,
         final_norm: bool = False,
         mimetic: bool = False,
+        key_gradients: bool = True,
     ) -> None:
         super().__init__()
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
         self.embed_dim, self.patch_size, self.pretrain_side = embed_dim, patch_size, pretrain_side
         self.global_blocks, self.routed, self.window_size = tuple(global_blocks), routed, window_size
+        self.key_gradients = key_gradients
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + pretrain_side**2, embed_dim))
         self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size)
         self.blocks = nn.ModuleList()
@@ -171,7 +175,7 @@ class ViT(nn.Module):
                 policy = gumbel_policy(logp, sample_gumbel(logp) if gumbel_noise is None else gumbel_noise[position])
                 encoding.router_logp.append(logp.unflatten(1, (height, width)))
                 encoding.keep.append(policy.view(-1, height, width))
-            tokens = block(tokens, policy)
+            tokens = block(tokens, policy, policy if self.key_gradients or policy is None else policy.detach())
         encoding.tokens = self.norm(tokens)
         return encoding
 
