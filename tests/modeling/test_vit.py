@@ -143,3 +143,19 @@ def test_final_norm_is_the_last_step_of_every_path(routed: bool) -> None:
     silent = [torch.zeros(1, 35, 2) for _ in vit.global_blocks]
     trained = normed.train()(image, silent).tokens
     torch.testing.assert_close(trained.detach(), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_without_key_gradients_peaked_attention_does_not_drown_what_routers_learn() -> None:
+    norms, outputs = {}, {}
+    for key_gradients in (True, False):
+        vit = small_vit(True).train()
+        vit.key_gradients = key_gradients
+        with torch.no_grad():
+            for index in vit.global_blocks:
+                vit.blocks[index].attn.qkv.weight[:64] *= 30  # queries and keys: attention sees one token
+        torch.manual_seed(0)
+        outputs[key_gradients] = vit(patches(vit, 1, 5, 7)).tokens
+        outputs[key_gradients].square().mean().backward()
+        norms[key_gradients] = torch.cat([part.grad.flatten() for part in vit.routers.parameters()]).norm()
+    assert torch.equal(outputs[True], outputs[False])
+    assert 0 < 10 * norms[False] < norms[True]
