@@ -10,8 +10,8 @@ from .common.tiny import GRADIENT_WEIGHT, crops, decoder, encoder, optimizer, tr
 model = L(MEMatte)(backbone=encoder(routed=True), decoder=decoder(), distill=True)
 teacher = encoder(routed=False)
 criterion.gradient_weight = GRADIENT_WEIGHT
-criterion.ratio_weight = 10.0
+criterion.distill_weight = criterion.ratio_weight = 10.0
 dataloader = crops(windows=1)
 dataloader.train.dataset.seed = 2
 optimizer.params.lr = 3e-3
-train, lr_multiplier = training("MEMatte_T", batch=8, iterations=1_700, decay_share=0.8, freeze_norms_from=0)
+train, lr_multiplier = training("MEMatte_T", batch=8, iterations=1_050, decay_share=0.7, freeze_norms_from=0)

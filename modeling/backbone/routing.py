@@ -24,6 +24,15 @@ class Router(nn.Module):
             nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, dim // 4), nn.GELU(), nn.Linear(dim // 4, 2)
         )
 
+    def initialise_decisive(self) -> None:
+        """Weights with which tokens of different content get different scores from the start.
+
+        The published ones give all the same; in a short training they stay so, and the branches never specialise.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
     def forward(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
         """(B, h, w, C) -> (B, h, w, 2) log-probabilities; class 0 is "keep in global attention"."""
         _, height, width, dim = tokens.shape

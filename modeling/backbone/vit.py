@@ -99,6 +99,8 @@ class ViT(nn.Module):
         self.apply(_init_linear)
         if mimetic:
             initialise_mimetic(self.pos_embed, [block.attn for block in self.blocks])
+            for router in self.routers if routed else ():
+                router.initialise_decisive()
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Patches without positions: (B, in_chans, H, W) -> (B, h, w, C); H and W are multiples of the patch size."""
