@@ -63,18 +63,23 @@ class RoutedCriterion:
 
     Attributes:
         keep_ratio: wanted share of tokens in global attention, over all routed blocks and the batch.
+        per_block: hold each block to that share (over the batch) instead of their mean, as published. In a small
+            network one block may otherwise take all tokens, and the others none.
         distill_weight, ratio_weight: weights of the two terms.
     """
 
     keep_ratio: float = 0.25
     distill_weight: float = 1.0
     ratio_weight: float = 1.0
+    per_block: bool = False
 
     def __call__(self, output: MattingOutput, alpha: Tensor, trimap: Tensor) -> dict[str, Tensor]:
         losses = super().__call__(output, alpha, trimap)
         if output.teacher_features is not None:
             losses["distill_loss"] = self.distill_weight * distillation_loss(output.features, output.teacher_features)
-        losses["mse_ratio_loss"] = self.ratio_weight * ratio_loss(output.keep, self.keep_ratio)
+        held = [[policy] for policy in output.keep] if self.per_block else [output.keep]
+        distances = [ratio_loss(policies, self.keep_ratio) for policies in held]
+        losses["mse_ratio_loss"] = self.ratio_weight * sum(distances) / len(distances)
         return losses
 
 
