@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modeling.criterion import AEMatterCriterion
+from modeling.criterion import AEMatterCriterion, MEMatteCriterion
 from modeling.output import MattingOutput
 
 
@@ -25,3 +25,13 @@ def test_gradients_are_finite_in_half_precision(dtype: torch.dtype):
         losses = AEMatterCriterion()(MattingOutput(alpha), torch.zeros(1, 1, 48, 48), torch.full((1, 1, 48, 48), 0.5))
     sum(losses.values()).backward()
     assert alpha.grad.isfinite().all()
+
+
+def test_the_share_is_held_over_all_blocks_or_in_each():
+    alpha, trimap = torch.rand(1, 1, 64, 64), torch.full((1, 1, 64, 64), 0.5)
+    keep = [torch.ones(1, 4, 4), torch.zeros(1, 4, 4), torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)]  # 25 % in all
+    output = MattingOutput(alpha=alpha, keep=keep)
+    over_all = MEMatteCriterion(ratio_weight=4.0)(output, alpha, trimap)["mse_ratio_loss"]
+    in_each = MEMatteCriterion(ratio_weight=4.0, per_block=True)(output, alpha, trimap)["mse_ratio_loss"]
+    assert over_all == 0
+    assert in_each == pytest.approx(0.75**2 + 3 * 0.25**2)

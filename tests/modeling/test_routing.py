@@ -50,6 +50,16 @@ def test_the_router_stays_in_float32() -> None:
     assert torch.equal(half, router(tokens))
 
 
+@torch.no_grad()
+def test_a_decisive_router_tells_tokens_apart_from_the_start() -> None:
+    torch.manual_seed(0)
+    router, tokens = Router(64), torch.randn(1, 20, 20, 64)
+    assert router(tokens).exp()[..., 0].std() < 0.1
+    router.initialise_decisive()
+    probability = router(tokens).exp()[..., 0]
+    assert probability.std() > 0.15 and 0.1 < (probability > 0.5).float().mean() < 0.9
+
+
 def test_gumbel_policy_is_hard_forward_and_soft_backward() -> None:
     logp = torch.log_softmax(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), dim=-1).requires_grad_()
     noise = torch.tensor([[[0.0, 3.0], [0.5, 0.0]]])
