@@ -8,6 +8,7 @@ from .common.criterion import mematte_criterion as criterion
 from .common.tiny import GRADIENT_WEIGHT, crops, decoder, encoder, optimizer, training
 
 model = L(MEMatte)(backbone=encoder(routed=True), decoder=decoder(), distill=True)
+model.backbone.router_noise = 0.0
 teacher = encoder(routed=False)
 criterion.gradient_weight = GRADIENT_WEIGHT
 criterion.distill_weight = criterion.ratio_weight = 10.0
@@ -15,4 +16,4 @@ criterion.per_block = True
 dataloader = crops(windows=1)
 dataloader.train.dataset.seed = 2
 optimizer.params.lr = 3e-3
-train, lr_multiplier = training("MEMatte_T", batch=8, iterations=1_000, decay_share=0.7, freeze_norms_from=0)
+train, lr_multiplier = training("MEMatte_T", batch=8, iterations=900, decay_share=0.7, freeze_norms_from=0)

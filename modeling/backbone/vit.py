@@ -59,6 +59,8 @@ class ViT(nn.Module):
         mimetic: initial weights for training without pretrained ones, see `modeling.backbone.mimetic`.
         key_gradients: routers also learn from what a token does for others as a key, as published. Where attention is
             peaked and the peak not kept, these gradients are so large (norms of 1000) that nothing else is learnt.
+        router_noise: scale of the Gumbel noise in training; published networks have 1. Without noise the tokens that
+            are kept in training are those that are kept in use.
     """
 
     def __init__(
@@ -77,13 +79,14 @@ class ViT(nn.Module):
         final_norm: bool = False,
         mimetic: bool = False,
         key_gradients: bool = True,
+        router_noise: float = 1.0,
     ) -> None:
         super().__init__()
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
         self.embed_dim, self.patch_size, self.pretrain_side = embed_dim, patch_size, pretrain_side
         self.global_blocks, self.routed, self.window_size = tuple(global_blocks), routed, window_size
-        self.key_gradients = key_gradients
+        self.key_gradients, self.router_noise = key_gradients, router_noise
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + pretrain_side**2, embed_dim))
         self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size)
         self.blocks = nn.ModuleList()
@@ -174,7 +177,8 @@ class ViT(nn.Module):
             if index in self.global_blocks:
                 position = len(encoding.keep)
                 logp = self.routers[position](tokens).flatten(1, 2)  # (B, N, 2)
-                policy = gumbel_policy(logp, sample_gumbel(logp) if gumbel_noise is None else gumbel_noise[position])
+                noise = self.router_noise * sample_gumbel(logp) if gumbel_noise is None else gumbel_noise[position]
+                policy = gumbel_policy(logp, noise)
                 encoding.router_logp.append(logp.unflatten(1, (height, width)))
                 encoding.keep.append(policy.view(-1, height, width))
             tokens = block(tokens, policy, policy if self.key_gradients or policy is None else policy.detach())
