@@ -11,9 +11,9 @@ model = L(MEMatte)(backbone=encoder(routed=True), decoder=decoder(), distill=Tru
 model.backbone.router_noise = 0.0
 teacher = encoder(routed=False)
 criterion.gradient_weight = GRADIENT_WEIGHT
-criterion.distill_weight = criterion.ratio_weight = 10.0
+criterion.distill_weight = 10.0
 criterion.per_block = True
 dataloader = crops(windows=1)
 dataloader.train.dataset.seed = 2
-optimizer.params.lr = 3e-3
-train, lr_multiplier = training("MEMatte_T", batch=8, iterations=900, decay_share=0.7, freeze_norms_from=0)
+optimizer.params.lr = 2e-3
+train, lr_multiplier = training("MEMatte_T", batch=8, iterations=650, decay_share=0.9, freeze_norms_from=0)
