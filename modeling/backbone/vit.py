@@ -56,7 +56,8 @@ class ViT(nn.Module):
         table_side: tokens a side for which the relative tables of unrouted global blocks are stored.
         pretrain_side: side of the grid of position embeddings (224 pixels / 16).
         final_norm: layer norm after the last block; published networks have none.
-        mimetic: initial weights for training without pretrained ones, see `modeling.backbone.mimetic`.
+        mimetic: initial weights for training without pretrained ones, see `modeling.backbone.mimetic`; of routers those
+            of `Router.initialise_decisive`.
         key_gradients: routers also learn from what a token does for others as a key, as published. Where attention is
             peaked and the peak not kept, these gradients are so large (norms of 1000) that nothing else is learnt.
         router_noise: scale of the Gumbel noise in training; published networks have 1. Without noise the tokens that
@@ -97,7 +98,7 @@ class ViT(nn.Module):
             self.blocks.append(Block(embed_dim, num_heads, mlp_ratio, window, side, routed and is_global))
         if routed:
             self.routers = nn.ModuleList(Router(embed_dim) for _ in self.global_blocks)
-        self.norm = ChannelNorm(embed_dim) if final_norm else nn.Identity()
+        self.norm = ChannelNorm(embed_dim) if final_norm else None
         trunc_normal_(self.pos_embed, std=0.02)
         self.apply(_init_linear)
         if mimetic:
@@ -135,7 +136,7 @@ class ViT(nn.Module):
         tokens = tokens + self.positions(*tokens.shape[1:3])
         for block in self.blocks:
             tokens = block(tokens)
-        return Encoding(self.norm(tokens))
+        return Encoding(tokens if self.norm is None else self.norm(tokens))
 
     @torch.no_grad()
     def infer_(self, tokens: Tensor, limits: Limits) -> Encoding:
@@ -153,7 +154,7 @@ class ViT(nn.Module):
                 kept = decide(encoding.router_logp[-1], limits.max_tokens)
                 encoding.keep.append(keep_maps(kept, height, width))
             tokens = block.infer_(tokens, limits, kept)
-        for strip in row_strips(height, rows_within(width, limits.chunk_tokens)):
+        for strip in row_strips(height, rows_within(width, limits.chunk_tokens)) if self.norm is not None else ():
             rows = slice(strip.start, strip.stop)
             tokens[:, rows] = self.norm(tokens[:, rows])
         encoding.tokens = tokens
@@ -173,16 +174,17 @@ class ViT(nn.Module):
         encoding = Encoding(tokens)
         height, width = tokens.shape[1:3]
         for index, block in enumerate(self.blocks):
-            policy = None
+            policy = keys = None
             if index in self.global_blocks:
                 position = len(encoding.keep)
                 logp = self.routers[position](tokens).flatten(1, 2)  # (B, N, 2)
                 noise = self.router_noise * sample_gumbel(logp) if gumbel_noise is None else gumbel_noise[position]
                 policy = gumbel_policy(logp, noise)
+                keys = policy if self.key_gradients else policy.detach()
                 encoding.router_logp.append(logp.unflatten(1, (height, width)))
                 encoding.keep.append(policy.view(-1, height, width))
-            tokens = block(tokens, policy, policy if self.key_gradients or policy is None else policy.detach())
-        encoding.tokens = self.norm(tokens)
+            tokens = block(tokens, policy, keys)
+        encoding.tokens = tokens if self.norm is None else self.norm(tokens)
         return encoding
 
 

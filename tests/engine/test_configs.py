@@ -14,7 +14,7 @@ from engine.build import load_config
 from engine.describe import describe
 from tests.engine.test_trainer import TINY
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*atte_[SB]_*.py"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*atte_[SBT]*.py"))
 TRAINABLE = [path for path in CONFIGS if path.name.startswith(("MEMatte", "ViTMatte"))]
 
 
