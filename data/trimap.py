@@ -11,11 +11,19 @@ KNOWN_TOLERANCE = 1e-5  # how far from 0 or 1 an alpha may be and still count as
 
 @dataclass(frozen=True)
 class TrimapSettings:
-    """Published: made at 640x640 whatever the picture's size, known areas eroded by ellipses of 1..29 pixels."""
+    """Published: made at 640x640 whatever the picture's size, known areas eroded by ellipses of 1..29 pixels.
+
+    Attributes:
+        hide_probability: of an ellipse around a pixel that is not background in which all becomes unknown (never, as
+            published). People mark whole parts of an object as unknown, which erosion never does.
+        max_hidden_px: longest half-axis of that ellipse.
+    """
 
     side_px: int = 640
     min_kernel_px: int = 1
     max_kernel_px: int = 29
+    hide_probability: float = 0.0
+    max_hidden_px: int = 110
 
 
 def trimap_from_alpha(alpha: np.ndarray, foreground_kernel_px: int, background_kernel_px: int) -> np.ndarray:
@@ -36,7 +44,21 @@ def trimap_from_alpha(alpha: np.ndarray, foreground_kernel_px: int, background_k
 def random_trimap(alpha: np.ndarray, rng: np.random.Generator, settings: TrimapSettings) -> np.ndarray:
     """A trimap whose two known areas are eroded by independent random amounts; alpha as in `trimap_from_alpha`."""
     kernels = rng.integers(settings.min_kernel_px, settings.max_kernel_px, size=2, endpoint=True)
-    return trimap_from_alpha(alpha, int(kernels[0]), int(kernels[1]))
+    trimap = trimap_from_alpha(alpha, int(kernels[0]), int(kernels[1]))
+    if settings.hide_probability and rng.random() < settings.hide_probability:
+        hide_ellipse(trimap, rng, settings.max_hidden_px)
+    return trimap
+
+
+def hide_ellipse(trimap: np.ndarray, rng: np.random.Generator, max_half_axis_px: int) -> None:
+    """Make all unknown in an ellipse around a random pixel that is not background; in place."""
+    rows, columns = np.nonzero(trimap != BACKGROUND)
+    if not len(rows):
+        return
+    middle = rng.integers(len(rows))
+    axes = np.rint(max_half_axis_px * rng.uniform(0.1, 1.0, size=2)).astype(int)
+    centre, angle = (int(columns[middle]), int(rows[middle])), rng.uniform(0, 180)
+    cv2.ellipse(trimap, centre, axes.tolist(), angle, 0, 360, UNKNOWN, cv2.FILLED)
 
 
 def erode(mask: np.ndarray, kernel_px: int) -> np.ndarray:

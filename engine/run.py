@@ -22,6 +22,7 @@ from data.sources import resolve_root
 from engine.checkpoint import POINTER, AtomicCheckpointer, Checkpoints
 from engine.describe import commit, describe
 from engine.hooks import FreezeNorms, KeepTarget, Pictures, ProgressLine, SkippedSamples, StopOnSignal
+from engine.logits import BoundLogits
 from engine.trainer import MattingTrainer, choose_precision
 from engine.validation import Validation, format_scores, validate, validation_pairs
 from engine.workers import outlive_signals
@@ -200,6 +201,7 @@ def _hooks(
         hooks.LRScheduler(trainer.optimizer, instantiate(config.lr_multiplier)),
         KeepTarget(keep_ratio) if keep_ratio is not None else None,
         FreezeNorms(settings.freeze_norms_from) if settings.freeze_norms_from is not None else None,
+        BoundLogits(trainer.model, settings.max_logit_std) if settings.max_logit_std is not None else None,
         Validation(pairs, settings.eval_period, checkpointer) if pairs else None,
         Checkpoints(checkpointer, settings.checkpoint_period, settings.max_checkpoints),
     ]

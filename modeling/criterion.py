@@ -66,21 +66,31 @@ class RoutedCriterion:
         per_block: hold each block to that share (over the batch) instead of their mean, as published. In a small
             network one block may otherwise take all tokens, and the others none.
         distill_weight, ratio_weight: weights of the two terms.
+        distill_known_weight: of tokens without unknown pixels within the distillation, where those with have 1. Alike,
+            as published, they attract attention where it changes features, whether or not the matte depends on these.
     """
 
     keep_ratio: float = 0.25
     distill_weight: float = 1.0
     ratio_weight: float = 1.0
+    distill_known_weight: float = 1.0
     per_block: bool = False
 
     def __call__(self, output: MattingOutput, alpha: Tensor, trimap: Tensor) -> dict[str, Tensor]:
         losses = super().__call__(output, alpha, trimap)
         if output.teacher_features is not None:
-            losses["distill_loss"] = self.distill_weight * distillation_loss(output.features, output.teacher_features)
+            weights = None if self.distill_known_weight == 1 else self._token_weights(unknown_mask(trimap), output)
+            distance = distillation_loss(output.features, output.teacher_features, weights)
+            losses["distill_loss"] = self.distill_weight * distance
         held = [[policy] for policy in output.keep] if self.per_block else [output.keep]
         distances = [ratio_loss(policies, self.keep_ratio) for policies in held]
         losses["mse_ratio_loss"] = self.ratio_weight * sum(distances) / len(distances)
         return losses
+
+    def _token_weights(self, unknown: Tensor, output: MattingOutput) -> Tensor:
+        """(B, 1, H, W) -> (B, 1, h, w)."""
+        touched = F.adaptive_max_pool2d(unknown, output.features.shape[-2:])
+        return self.distill_known_weight + (1 - self.distill_known_weight) * touched
 
 
 @dataclass

@@ -91,9 +91,12 @@ def matting_losses(alpha: Tensor, target: Tensor, unknown: Tensor) -> dict[str, 
     }
 
 
-def distillation_loss(features: Tensor, teacher_features: Tensor) -> Tensor:
-    """Mean squared difference of (B, C, h, w) features."""
-    return F.mse_loss(features.float(), teacher_features.float())
+def distillation_loss(features: Tensor, teacher_features: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean squared difference of (B, C, h, w) features, of tokens weighed by (B, 1, h, w) or alike."""
+    if weights is None:
+        return F.mse_loss(features.float(), teacher_features.float())
+    squares = (features.float() - teacher_features.float()).square()
+    return (squares * weights).sum() / (weights.sum() * features.shape[1])
 
 
 def ratio_loss(policies: Sequence[Tensor], keep_ratio: float) -> Tensor:

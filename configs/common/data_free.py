@@ -36,6 +36,9 @@ dataset.backgrounds = L(BackgroundFolder)(root="backgrounds")
 dataset.length = 20_000
 dataset.crops_per_foreground = 2
 dataset.settings.merge_probability = 0.1
+dataset.settings.shrink_probability = 0.5
+dataset.settings.shrink_px = 288
+dataset.settings.trimap.hide_probability = 0.35
 dataset.settings.colour_match = L(ColourMatchSettings)(probability=0.2, max_amount=0.9)
 dataset.settings.realworld = L(RealWorldSettings)(
     probability=0.3, max_jpeg_compression=50.0, max_blur_px=1.2, max_noise=15.0

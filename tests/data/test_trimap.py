@@ -40,5 +40,24 @@ def test_random_trimap_never_calls_an_unknown_pixel_known() -> None:
     assert len(widths) > 15
 
 
+def test_hidden_areas_are_of_all_sizes_and_change_nothing_elsewhere() -> None:
+    alpha = step_alpha()
+    rng = np.random.default_rng(2)
+    settings = TrimapSettings(min_kernel_px=1, max_kernel_px=1, hide_probability=1.0, max_hidden_px=30)
+    plain = trimap_from_alpha(alpha, 1, 1)
+    counts = []
+    for _ in range(100):
+        trimap = random_trimap(alpha, rng, settings)
+        assert (trimap[trimap != 128] == plain[trimap != 128]).all()
+        assert (trimap[plain == 128] == 128).all()
+        counts.append((trimap == 128).sum() - (plain == 128).sum())
+    assert min(counts) < 300 and max(counts) > 1500
+
+
+def test_nothing_is_hidden_where_all_is_background() -> None:
+    settings = TrimapSettings(hide_probability=1.0)
+    assert (random_trimap(np.zeros((50, 50), np.float32), np.random.default_rng(0), settings) == 0).all()
+
+
 def test_the_border_does_not_erode() -> None:
     assert (erode(np.ones((20, 20), np.uint8), 9) == 1).all()

@@ -35,3 +35,15 @@ def test_the_share_is_held_over_all_blocks_or_in_each():
     in_each = MEMatteCriterion(ratio_weight=4.0, per_block=True)(output, alpha, trimap)["mse_ratio_loss"]
     assert over_all == 0
     assert in_each == pytest.approx(0.75**2 + 3 * 0.25**2)
+
+
+def test_distillation_counts_known_tokens_as_little_as_wanted():
+    alpha, trimap = torch.rand(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
+    trimap[..., 40, 3] = 0.5  # one of the four tokens
+    features = torch.tensor([[[[1.0, 2.0], [3.0, 1.0]]]])
+    output = MattingOutput(
+        alpha=alpha, keep=[torch.ones(1, 2, 2)], features=features, teacher_features=torch.zeros(1, 1, 2, 2)
+    )
+    for weight, expected in [(1.0, 15 / 4), (0.5, (0.5 * 6 + 9) / 2.5), (0.0, 9.0)]:
+        found = MEMatteCriterion(distill_known_weight=weight)(output, alpha, trimap)["distill_loss"]
+        assert found.item() == pytest.approx(expected)
