@@ -12,8 +12,9 @@ model.backbone.router_noise = 0.0
 teacher = encoder(routed=False)
 criterion.gradient_weight = GRADIENT_WEIGHT
 criterion.distill_weight = 10.0
+criterion.distill_known_weight = 0.1
 criterion.per_block = True
-dataloader = crops(windows=1)
+dataloader = crops(size_px=224)
 dataloader.train.dataset.seed = 2
-optimizer.params.lr = 2e-3
-train, lr_multiplier = training("MEMatte_T", batch=8, iterations=650, decay_share=0.9, freeze_norms_from=0)
+optimizer.params.lr = 4e-3
+train, lr_multiplier = training("MEMatte_T", batch=8, iterations=1_800, decay_share=0.8, freeze_norms_from=0)

@@ -1,7 +1,4 @@
-"""ViTMatte-T: ViT-Tiny, the teacher of MEMatte-T; trained from random weights on free material.
-
-The rate stays high to the end: ViTMatte_T_448 goes on from there and lowers it.
-"""
+"""ViTMatte-T: ViT-Tiny, the teacher of MEMatte-T; trained from random weights on free material."""
 
 from detectron2.config import LazyCall as L
 
@@ -12,5 +9,5 @@ from .common.tiny import GRADIENT_WEIGHT, crops, decoder, encoder, optimizer, tr
 
 model = L(ViTMatte)(backbone=encoder(routed=False), decoder=decoder())
 criterion.gradient_weight = GRADIENT_WEIGHT
-dataloader = crops(windows=1)
-train, lr_multiplier = training("ViTMatte_T", batch=8, iterations=2_500, decay_share=0.02, freeze_norms_from=1500)
+dataloader = crops(size_px=224)
+train, lr_multiplier = training("ViTMatte_T", batch=8, iterations=4_800, decay_share=0.2, freeze_norms_from=1500)

@@ -43,10 +43,10 @@ def bound_logits_(block: Block, max_std: float) -> None:
     scale = factor.repeat_interleave(dim // heads).repeat(2)  # (2C): of queries and keys
     weight[: 2 * dim] *= scale[:, None]
     bias[: 2 * dim] *= scale
-    if attention.rel_pos_h is not None:
-        query = query * factor[:, None, None]
-        _bound_table_(attention.rel_pos_h, query, max_std)
-        _bound_table_(attention.rel_pos_w, query, max_std)
+    query = query * factor[:, None, None]
+    for name, table in attention.named_parameters(recurse=False):
+        if name.startswith("rel_pos"):  # which global blocks that route have not
+            _bound_table_(table, query, max_std)
 
 
 def _bound_table_(table: Tensor, query: Tensor, max_std: float) -> None:

@@ -2,9 +2,10 @@
 
 They start from random weights, which is where most of the settings come from (weights/README.md has figures): attention
 begins as in pretrained transformers, a norm follows the last block (without one the features grew to a variance of 1000
-and swamped the image's details in the decoder), and matrices learn by Muon. With so few crops a batch the network soon
-leans on each batch's own statistics, which it does not have when it is used, so the batch norms are frozen early. Crops
-are whole windows (14 x 16 pixels) wide, which leaves no padded tokens to compute.
+and swamped the image's details in the decoder), and matrices learn by Muon, with a bound on attention logits. With so
+few crops a batch the network soon leans on each batch's own statistics, which it does not have when it is used, so the
+batch norms are frozen early. Windows are half as wide as in the larger models: crops are small, and in a single window
+global attention would see no more than any block does.
 """
 
 from detectron2.config import LazyCall as L
@@ -16,7 +17,7 @@ from .data_free import dataloader
 from .train import train_settings
 from .vit import backbone, narrow_decoder
 
-EMBED_DIM, NUM_HEADS, WINDOW_PX = 192, 3, 14 * 16
+EMBED_DIM, NUM_HEADS, WINDOW = 192, 3, 7
 GRADIENT_WEIGHT = 0.05
 
 optimizer = L(Muon)(params=L(muon_groups)(lr=6e-3, weight_decay=0.05))
@@ -24,6 +25,7 @@ optimizer = L(Muon)(params=L(muon_groups)(lr=6e-3, weight_decay=0.05))
 
 def encoder(routed: bool):
     vit = backbone(EMBED_DIM, NUM_HEADS, routed)
+    vit.window_size = WINDOW
     vit.final_norm, vit.mimetic, vit.key_gradients = True, True, False
     return vit
 
@@ -32,15 +34,15 @@ def decoder():
     return narrow_decoder(EMBED_DIM)
 
 
-def crops(windows: int):
-    """The data with crops of so many windows a side."""
-    dataloader.train.dataset.settings.crop.size_px = windows * WINDOW_PX
+def crops(size_px: int):
+    """The data with crops of so many pixels a side."""
+    dataloader.train.dataset.settings.crop.size_px = size_px
     return dataloader
 
 
 def training(name: str, batch: int, iterations: int, decay_share: float, freeze_norms_from: int):
     train = train_settings(name, batch, iterations, checkpoint_period=250)
-    train.update(precision="bf16", max_grad_norm=1.0, eval_period=1000, max_checkpoints=3, validation_root="validation",
-                 freeze_norms_from=freeze_norms_from)  # fmt: skip
+    train.update(precision="bf16", max_grad_norm=1.0, max_logit_std=1.0, eval_period=1000, max_checkpoints=3,
+                 validation_root="validation", freeze_norms_from=freeze_norms_from)  # fmt: skip
     schedule = L(warm_stable_decay)(max_iter="${train.max_iter}", warmup_iters=100, decay_share=decay_share)
     return train, schedule

@@ -54,6 +54,13 @@ def test_what_is_within_the_bound_and_values_stay() -> None:
     assert torch.equal(block.attn.qkv.weight[2 * DIM :], before["attn.qkv.weight"][2 * DIM :])
 
 
+def test_blocks_without_relative_tables_are_bound_too() -> None:
+    block = Block(DIM, HEADS, 2.0, None, None, routed=True)
+    torch.nn.init.normal_(block.attn.qkv.weight)
+    bound_logits_(block, 0.5)
+    assert logits(block).square().mean(dim=(1, 2)).sqrt().tolist() == pytest.approx([0.5, 0.5], rel=0.05)
+
+
 def test_frozen_blocks_are_left_alone() -> None:
     model = ViTMatte(small_vit(routed=False), small_decoder())
     model.backbone.blocks[0].requires_grad_(False)
