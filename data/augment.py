@@ -38,6 +38,12 @@ class JitterSettings:
 
 
 @dataclass(frozen=True)
+class DefocusSettings:
+    probability: float = 0.0  # of a background out of focus; never, as published
+    max_blur_px: float = 6.0  # standard deviation
+
+
+@dataclass(frozen=True)
 class ColourMatchSettings:
     probability: float = 0.0  # of a foreground moved towards its background; not in the published pipeline
     max_amount: float = 0.9  # 1: the same mean and deviation in each channel
@@ -131,6 +137,13 @@ def jitter_colour(
     cv2.subtract((np.inf, 2, 2, 0), hsv, dst=scaled)
     cv2.min(hsv, scaled, dst=hsv)  # reflects what exceeds 1
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=scaled)
+
+
+def defocus(background: np.ndarray, rng: np.random.Generator, settings: DefocusSettings) -> np.ndarray:
+    """Blur a background (H, W, 3) float32 as behind a subject in focus, or with 1 - `probability` return it as it is."""
+    if not settings.probability or rng.random() >= settings.probability:
+        return background
+    return cv2.GaussianBlur(background, (0, 0), settings.max_blur_px * rng.uniform(0.1, 1.0))
 
 
 def match_colours(

@@ -19,10 +19,12 @@ from data.augment import (
     AffineSettings,
     ColourMatchSettings,
     CropSettings,
+    DefocusSettings,
     JitterSettings,
     canvas_size,
     choose_corner,
     cut_mask,
+    defocus,
     draw_affine,
     guidance_mask,
     jitter_colour,
@@ -56,6 +58,7 @@ class CompositionSettings:
     trimap: TrimapSettings = field(default_factory=TrimapSettings)
     crop: CropSettings = field(default_factory=CropSettings)
     jitter: JitterSettings = field(default_factory=JitterSettings)
+    defocus: DefocusSettings = field(default_factory=DefocusSettings)
     colour_match: ColourMatchSettings = field(default_factory=ColourMatchSettings)
     realworld: RealWorldSettings = field(default_factory=RealWorldSettings)
     guidance_mask: bool = False  # a spoilt object mask for networks guided by one
@@ -170,7 +173,7 @@ def render_crop(
             colour, alpha = merge_foregrounds(colour, alpha, _warp_colour(second, plan.to_second, seen, rng), under)
     to_background = plan.to_background(background.shape[:2])
     shown = read_upright(background, to_background, plan.size, draw_interpolation(rng))
-    shown = np.multiply(shown, np.float32(1 / 255), dtype=np.float32)
+    shown = defocus(np.multiply(shown, np.float32(1 / 255), dtype=np.float32), rng, settings.defocus)
     jittered = jitter_colour(colour, alpha, rng, settings.jitter)
     image = blend(match_colours(jittered, alpha, shown, rng, settings.colour_match), shown, alpha)
     crop = {"image": spoil(image, rng, settings.realworld), "alpha": alpha, "trimap": plan.trimap}

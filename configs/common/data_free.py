@@ -4,7 +4,7 @@ tools/prepare_free_set.py in the folder of MATTING_DATA. Weights keep the many p
 
 from detectron2.config import LazyCall as L
 
-from data.augment import ColourMatchSettings
+from data.augment import ColourMatchSettings, DefocusSettings
 from data.realworld import RealWorldSettings
 from data.sources import BackgroundFolder, CutoutFolder, MixedForegrounds
 
@@ -38,7 +38,9 @@ dataset.crops_per_foreground = 2
 dataset.settings.merge_probability = 0.1
 dataset.settings.shrink_probability = 0.5
 dataset.settings.shrink_px = 288
-dataset.settings.trimap.hide_probability = 0.35
+dataset.settings.trimap.hide_probability = 0.4
+dataset.settings.trimap.max_hidden_px = 160
+dataset.settings.defocus = L(DefocusSettings)(probability=0.4, max_blur_px=6.0)
 dataset.settings.colour_match = L(ColourMatchSettings)(probability=0.2, max_amount=0.9)
 dataset.settings.realworld = L(RealWorldSettings)(
     probability=0.3, max_jpeg_compression=50.0, max_blur_px=1.2, max_noise=15.0

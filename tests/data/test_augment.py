@@ -10,10 +10,12 @@ from data.augment import (
     AffineSettings,
     ColourMatchSettings,
     CropSettings,
+    DefocusSettings,
     JitterSettings,
     canvas_size,
     choose_corner,
     cut_mask,
+    defocus,
     draw_affine,
     guidance_mask,
     jitter_colour,
@@ -98,6 +100,17 @@ def test_jitter_leaves_an_invisible_foreground_alone() -> None:
     foreground = np.full((4, 4, 3), 51, np.uint8)
     jittered = jitter_colour(foreground, np.zeros((4, 4), np.float32), np.random.default_rng(0), JitterSettings())
     assert jittered == pytest.approx(np.full((4, 4, 3), 0.2))
+
+
+def test_a_share_of_the_backgrounds_is_out_of_focus() -> None:
+    background = np.random.default_rng(5).random((40, 50, 3), np.float32)
+    assert defocus(background, np.random.default_rng(0), DefocusSettings()) is background
+    settings = DefocusSettings(probability=0.4, max_blur_px=4.0)
+    seen = [defocus(background, np.random.default_rng(seed), settings) for seed in range(200)]
+    blurred = [image for image in seen if image is not background]
+    assert 60 <= len(blurred) <= 100
+    assert max(image.std() for image in blurred) < background.std()
+    assert all(image.mean() == pytest.approx(background.mean(), abs=0.02) for image in blurred)
 
 
 def test_matched_colours_come_closer_to_the_background() -> None:
