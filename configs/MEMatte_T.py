@@ -16,5 +16,5 @@ criterion.distill_known_weight = 0.1
 criterion.per_block = True
 dataloader = crops(size_px=224)
 dataloader.train.dataset.seed = 2
-optimizer.params.lr = 4e-3
-train, lr_multiplier = training("MEMatte_T", batch=8, iterations=1_800, decay_share=0.8, freeze_norms_from=0)
+optimizer.params.lr = 3e-3
+train, lr_multiplier = training("MEMatte_T", batch=8, iterations=1_500, decay_share=0.8, freeze_norms_from=0)

@@ -140,7 +140,7 @@ def jitter_colour(
 
 
 def defocus(background: np.ndarray, rng: np.random.Generator, settings: DefocusSettings) -> np.ndarray:
-    """Blur a background (H, W, 3) float32 as behind a subject in focus, or with 1 - `probability` return it as it is."""
+    """Blur a background (H, W, 3) float32 as behind a subject in focus, or with 1 - `probability` return it as is."""
     if not settings.probability or rng.random() >= settings.probability:
         return background
     return cv2.GaussianBlur(background, (0, 0), settings.max_blur_px * rng.uniform(0.1, 1.0))
