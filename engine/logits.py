@@ -2,7 +2,7 @@
 
 Steps of Muon have the same length however small the gradient, so query and key weights grow until each token attends
 to a single other one, where attention has no gradient left: without a bound the logits of the tiny models reached
-standard deviations of 20 to 150, and their attention could be taken out without any change of the loss. After the
+standard deviations of 13 to 150, and their attention could be taken out without any change of the loss. After the
 "QK-clip" of Kimi Team, "Kimi K2" (2025), but by the weights alone.
 """
 

@@ -16,6 +16,7 @@ from detectron2.config import instantiate
 from engine import run
 from engine.build import load_config
 from engine.checkpoint import POINTER
+from engine.logits import bound_logits_
 from engine.trainer import NonFiniteLoss, choose_precision
 from modeling.checkpoint import load_weights
 from modeling.predictor import Predictor
@@ -205,3 +206,16 @@ def test_norms_freeze_at_their_iteration(tmp_path):
     assert not any(torch.equal(states[1][name], states[2][name]) for name in statistics)
     weight = statistics[0].replace("running_mean", "weight")
     assert not torch.equal(states[2][weight], states[4][weight])
+
+
+@pytest.mark.parametrize("bound", [1e-3, None])
+def test_checkpoints_keep_to_the_bound_on_logits_where_there_is_one(tmp_path, bound):
+    settings = tiny(tmp_path, "train.max_iter=1", "lr_multiplier.milestones=[90]")
+    settings.train.max_logit_std = bound
+    assert run.train(settings, "tiny", resume=False)
+    model = instantiate(settings.model)
+    load_weights(model, tmp_path / "model_final.pth")
+    for block in model.backbone.blocks:
+        before = block.attn.qkv.weight.clone()
+        bound_logits_(block, 1e-3)
+        assert torch.allclose(block.attn.qkv.weight, before, rtol=1e-3) == (bound is not None)
