@@ -12,15 +12,15 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from data.backgrounds import Background
 from data.folders import Pair, find_masked, find_pairs
+from data.products.backgrounds import Background
+from engine.batch.folders import Job, checked, peak_memory, plan, prepare_output, run
+from engine.batch.outputs import Outputs
+from engine.batch.processes import Place, run_on_gpus
 from engine.build import build_model, shipped_config
-from engine.folder_run import Job, checked, peak_memory, plan, prepare_output, run
 from engine.messages import log_to_terminal
-from engine.outputs import Outputs
-from engine.processes import Place, run_on_gpus
-from modeling.memory import bound_caches, use_huge_pages
-from modeling.predictor import Predictor, choose_device
+from modeling.inference.memory import bound_caches, use_huge_pages
+from modeling.inference.predictor import Predictor, choose_device
 
 logger = logging.getLogger("inference")
 

@@ -21,10 +21,10 @@ from torch.multiprocessing import ProcessExitedException
 
 from engine.build import load_config
 from engine.messages import OneLine, log_to_terminal
-from engine.run import evaluate, initialise_process_group, train
-from engine.trainer import NonFiniteLoss
-from modeling.memory import use_huge_pages
-from modeling.weight_files import one_line
+from engine.training.session import evaluate, initialise_process_group, train
+from engine.training.trainer import NonFiniteLoss
+from modeling.checkpoints.files import one_line
+from modeling.inference.memory import use_huge_pages
 
 logger = logging.getLogger("train")
 

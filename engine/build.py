@@ -18,7 +18,7 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from modeling.weight_files import CheckpointError, one_line, read_metadata
+from modeling.checkpoints.files import CheckpointError, one_line, read_metadata
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 MAX_NUMBERS, MAX_TENSORS = 300_000_000, 20_000  # of a network; the largest here has 110 million in 1,000

@@ -1,13 +1,13 @@
 """Networks and how to run them within a memory budget."""
 
-from modeling.aematter import AEMatter
-from modeling.cheapmatting import CheapMatting
-from modeling.diffmatte import DiffMatte
-from modeling.mediffmatte import MEDiffMatte
-from modeling.mematte import MEMatte
-from modeling.output import MattingOutput
-from modeling.predictor import Matte, Predictor
-from modeling.vitmatte import ViTMatte
+from .aematter import AEMatter
+from .base import MattingOutput
+from .cheapmatting import CheapMatting
+from .diffmatte import DiffMatte
+from .inference.predictor import Matte, Predictor
+from .mediffmatte import MEDiffMatte
+from .mematte import MEMatte
+from .vitmatte import ViTMatte
 
 __all__ = [
     "AEMatter",

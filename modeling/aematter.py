@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modeling.backbone.precise import full_precision
-from modeling.backbone.swin import PatchEmbed, SwinEncoder, SwinStage
-from modeling.budget import Limits
-from modeling.checkpoint import CheckpointError
-from modeling.decoder.axis_attention import GROUPS, ContextBlock, context_stage
-from modeling.decoder.bottleneck import Bottleneck
-from modeling.decoder.upsample import double_rows, map_strips
-from modeling.mirror import clamp_alpha, crop, mirrored_input, one_hot_trimap
-from modeling.output import MattingOutput
-from modeling.strips import Strip, rows_within
+from .backbone.precise import full_precision
+from .backbone.swin import PatchEmbed, SwinEncoder, SwinStage
+from .base import MattingOutput
+from .checkpoints.weights import CheckpointError
+from .decoder.axis_attention import GROUPS, ContextBlock, context_stage
+from .decoder.bottleneck import Bottleneck
+from .decoder.upsample import double_rows, map_strips
+from .inference.budget import Limits
+from .inference.strips import Strip, rows_within
+from .onehot import clamp_alpha, crop, mirrored_input, one_hot_trimap
 
 CONTEXT_DIM, GUIDE_DIM = 640, 512
 _STEM_HALO, _REFINE_HALO, _HEAD_HALO = 2, 3, 3  # rows, at the resolution of the result

@@ -6,14 +6,14 @@ Attribute names follow the published checkpoints; the layers themselves follow a
 import torch
 from torch import Tensor, nn
 
-from modeling.backbone.cells import NODES, Cell
-from modeling.budget import Limits
-from modeling.decoder.bottleneck import Bottleneck
-from modeling.decoder.pyramid_pooling import PyramidPooling
-from modeling.decoder.upsample import double, double_rows, map_strips
-from modeling.mirror import clamp_alpha, crop, mirrored_input, one_hot_trimap
-from modeling.output import MattingOutput
-from modeling.strips import Strip, rows_within
+from .backbone.cells import NODES, Cell
+from .base import MattingOutput
+from .decoder.bottleneck import Bottleneck
+from .decoder.pyramid_pooling import PyramidPooling
+from .decoder.upsample import double, double_rows, map_strips
+from .inference.budget import Limits
+from .inference.strips import Strip, rows_within
+from .onehot import clamp_alpha, crop, mirrored_input, one_hot_trimap
 
 NUM_CELLS = 14
 REDUCTIONS = (4, 9)  # cells that halve the resolution and double the channels

@@ -5,14 +5,20 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from modeling.backbone.vit import Encoding, ViT
-from modeling.budget import Limits
-from modeling.decoder.diffusion_decoder import DiffusionDecoder
-from modeling.diffusion import DEFAULT_SEED, NamedNoise, Stage, Strategy, diffuse, draw_times, normalise, sample
-from modeling.diffusion_tiles import KEPT_TILES, TiledEstimate, image_and_classes, trimap_classes, whole_window
-from modeling.output import MattingOutput
-from modeling.padding import model_input, published_size
-from modeling.vitmatte import encode_within
+from .backbone.vit import Encoding, ViT
+from .base import MattingOutput
+from .decoder.diffusion_decoder import DiffusionDecoder
+from .diffusion import DEFAULT_SEED, NamedNoise, Stage, Strategy, diffuse, draw_times, normalise, sample
+from .inference.budget import Limits
+from .inference.diffusion_tiles import (
+    KEPT_TILES,
+    TiledEstimate,
+    image_and_classes,
+    trimap_classes,
+    whole_window,
+)
+from .inputs import model_input, published_size
+from .vitmatte import encode_within
 
 Noise = Callable[[tuple[int, ...]], Tensor]
 

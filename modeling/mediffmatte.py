@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
-from modeling.backbone.vit import ViT
-from modeling.decoder.diffusion_decoder import DiffusionDecoder
-from modeling.diffmatte import DiffMatte
-from modeling.diffusion import Stage
-from modeling.diffusion_tiles import trimap_classes
-from modeling.distillation import Distilled
-from modeling.output import MattingOutput
+from .backbone.vit import ViT
+from .base import MattingOutput
+from .decoder.diffusion_decoder import DiffusionDecoder
+from .diffmatte import DiffMatte
+from .diffusion import Stage
+from .inference.diffusion_tiles import trimap_classes
+from .losses.distillation import Distilled
 
 
 class MEDiffMatte(Distilled, DiffMatte):

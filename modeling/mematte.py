@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from modeling.backbone.vit import ViT
-from modeling.decoder.detail_capture import DetailCapture
-from modeling.distillation import Distilled
-from modeling.output import MattingOutput
-from modeling.vitmatte import ViTMatte
+from .backbone.vit import ViT
+from .base import MattingOutput
+from .decoder.detail_capture import DetailCapture
+from .losses.distillation import Distilled
+from .vitmatte import ViTMatte
 
 
 class MEMatte(Distilled, ViTMatte):

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from modeling.backbone.vit import Encoding, ViT
-from modeling.budget import Limits
-from modeling.decoder.detail_capture import DetailCapture
-from modeling.output import MattingOutput
-from modeling.padding import model_input, published_size
-from modeling.strips import row_strips, rows_within
-from modeling.tiling import HALO_CELLS, Box, cover, unknown_cells
+from .backbone.vit import Encoding, ViT
+from .base import MattingOutput
+from .decoder.detail_capture import DetailCapture
+from .inference.budget import Limits
+from .inference.strips import row_strips, rows_within
+from .inference.tiles import HALO_CELLS, Box, cover, unknown_cells
+from .inputs import model_input, published_size
 
 
 class ViTMatte(nn.Module):

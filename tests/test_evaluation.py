@@ -12,7 +12,7 @@ import pytest
 
 import evaluation
 from metrics.scores import score_pair
-from tests.golden_files import load_golden, recorded_scores
+from tools.reference.golden.files import load_golden, recorded_scores
 
 ROOT = Path(__file__).parents[1]
 METRICS = ("sad", "mse", "grad", "conn")

@@ -16,7 +16,7 @@ import evaluation
 import inference
 from data.files import read_alpha, read_image
 from engine.build import build_model
-from tests.reference.weights import fill_
+from tools.reference.weights import fill_
 
 REPOSITORY = Path(inference.__file__).parent
 PUBLISHED = (

@@ -49,6 +49,11 @@ def test_a_room_imports_only_what_its_rules_allow(path: Path) -> None:
     assert not imported(ast.parse(path.read_text())) & FORBIDDEN[room]
 
 
+def test_production_does_not_import_tests() -> None:
+    production = [*MODULES, *CONFIGS, *ROOT.glob("*.py"), *(ROOT / "tools").rglob("*.py")]
+    assert [name(path) for path in production if "tests" in imported(ast.parse(path.read_text()))] == []
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_libraries_do_not_print(path: Path) -> None:
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]

@@ -18,11 +18,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data import datasets, sources
-from data.datasets import MattingDataset
-from data.decode import decode_alpha, decode_colour
-from data.sources import BackgroundFolder, ForegroundFolder
-from tests.reference.composition import compose
+from data.training import datasets, sources
+from data.training.datasets import MattingDataset
+from data.training.decode import decode_alpha, decode_colour
+from data.training.sources import BackgroundFolder, ForegroundFolder
+from tools.reference.composition import compose
 
 FOREGROUNDS, BACKGROUNDS = 4, 8
 BACKGROUND_SIZE = (480, 640)  # COCO's

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from data.files import FileError, write_atomic  # noqa: E402
 from data.parallel import available_cores  # noqa: E402
 from engine.messages import log_to_terminal  # noqa: E402
-from engine.validation import validation_pairs  # noqa: E402
+from engine.training.validation import validation_pairs  # noqa: E402
 from tools.quality.methods import CLASSICAL, Method  # noqa: E402
 from tools.quality.report import common_images, routing_table, score_table  # noqa: E402
 from tools.quality.run import measure  # noqa: E402

@@ -17,12 +17,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data.augment import CropSettings
-from data.crops import CompositionSettings
-from data.datasets import MattingDataset
-from data.decode import DecodedCache, decode_colour
 from data.files import FileError, image_size
-from data.sources import (
+from data.training.augment import CropSettings
+from data.training.crops import CompositionSettings
+from data.training.datasets import MattingDataset
+from data.training.decode import DecodedCache, decode_colour
+from data.training.sources import (
     BackgroundFolder,
     CutoutFolder,
     ForegroundFolder,

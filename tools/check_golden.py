@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.reference.golden import check_file  # noqa: E402
+from tools.reference.golden import check_file  # noqa: E402
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

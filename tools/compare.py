@@ -25,10 +25,10 @@ sys.path.insert(0, str(ROOT))
 
 from data.files import FileError, write_atomic  # noqa: E402
 from data.folders import find_pairs  # noqa: E402
-from engine.folder_run import Job, checked, plan, prepare_output  # noqa: E402
+from engine.batch.folders import Job, checked, plan, prepare_output  # noqa: E402
 from engine.messages import log_to_terminal  # noqa: E402
-from modeling.budget import parse_memory  # noqa: E402
-from modeling.predictor import choose_device, choose_dtype  # noqa: E402
+from modeling.inference.budget import parse_memory  # noqa: E402
+from modeling.inference.predictor import choose_device, choose_dtype  # noqa: E402
 from tools.comparison.report import Model, table  # noqa: E402
 from tools.comparison.run import INTERRUPTED, Comparison, no_second_warning  # noqa: E402
 

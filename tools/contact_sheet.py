@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import numpy as np
 
-from data.decode import decode_cutout
 from data.files import FileError, read_alpha, read_image, read_trimap, write_atomic
 from data.folders import Pair, find_pairs
-from data.preview import checkerboard, over, overlay_trimap, panels
+from data.products.previews import checkerboard, over, overlay_trimap, panels
+from data.training.decode import decode_cutout
 from engine.messages import log_to_terminal
 
 logger = logging.getLogger("contact_sheet")

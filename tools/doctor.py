@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from modeling.memory import free  # noqa: E402
+from modeling.inference.memory import free  # noqa: E402
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "opencv-python-headless", "pillow", "timm", "einops", "safetensors", "fvcore",
@@ -92,7 +92,7 @@ def golden() -> Iterator[Line]:
     """Compute a recorded result again."""
     start = time.perf_counter()
     try:
-        from tests.reference.golden import check_file
+        from tools.reference.golden import check_file
 
         quantities = check_file(GOLDEN)
     except Exception as error:  # whatever is wrong with this installation is what is asked for

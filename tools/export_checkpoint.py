@@ -17,9 +17,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.checkpoint import write_atomically
 from engine.messages import log_to_terminal
-from modeling.checkpoint import TEACHER, CheckpointError, read_state_dict
+from engine.training.checkpoint import write_atomically
+from modeling.checkpoints.weights import TEACHER, CheckpointError, read_state_dict
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 

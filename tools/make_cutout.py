@@ -18,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from data.backgrounds import Background
 from data.files import FileError, image_size, read_alpha, read_image
 from data.folders import Pair, find_masked
-from engine.folder_run import Job, checked, plan, prepare_output
+from data.products.backgrounds import Background
+from engine.batch.folders import Job, checked, plan, prepare_output
+from engine.batch.outputs import Outputs
 from engine.messages import log_to_terminal
-from engine.outputs import Outputs
-from modeling.predictor import choose_device
+from modeling.inference.predictor import choose_device
 
 logger = logging.getLogger("make_cutout")
 

@@ -24,7 +24,7 @@ from data.files import IMAGE_SUFFIXES, FileError, read_image, write_atomic
 from data.folders import images_by_name
 from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
 from data.parallel import available_cores, outcomes
-from data.preview import overlay_trimap
+from data.products.previews import overlay_trimap
 from engine.messages import log_to_terminal
 
 logger = logging.getLogger("make_trimap")

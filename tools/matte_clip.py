@@ -17,15 +17,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from data.backgrounds import Background
-from data.clips import VIDEO_KINDS
+from data.products.backgrounds import Background
+from data.products.clips import VIDEO_KINDS
+from engine.batch.clips import CLIP_KINDS, open_job, run_clip
+from engine.batch.folders import peak_memory
+from engine.batch.outputs import Outputs
 from engine.build import build_model
-from engine.clip_run import CLIP_KINDS, open_job, run_clip
-from engine.folder_run import peak_memory
 from engine.messages import log_to_terminal
-from engine.outputs import Outputs
-from modeling.memory import use_huge_pages
-from modeling.predictor import Predictor, choose_device
+from modeling.inference.memory import use_huge_pages
+from modeling.inference.predictor import Predictor, choose_device
 
 logger = logging.getLogger("matte_clip")
 

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from data.composition1k import BACKGROUNDS_EACH, LAYOUT, build, plan, prepare_folders, read_list
 from data.parallel import available_cores, outcomes
+from data.prepare.composition1k import BACKGROUNDS_EACH, LAYOUT, build, plan, prepare_folders, read_list
 from engine.messages import log_to_terminal
 
 logger = logging.getLogger("prepare_composition1k")

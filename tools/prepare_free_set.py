@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from data.files import FileError, write_atomic
 from data.parallel import available_cores, outcomes
-from data.sources import list_images, read_names
-from data.synthetic import KINDS
-from data.trainingset import VALIDATION, Drawing, ValidationComposite, draw_held_out
+from data.prepare.drawn import KINDS
+from data.prepare.free_set import VALIDATION, Drawing, ValidationComposite, draw_held_out
+from data.training.sources import list_images, read_names
 from engine.messages import log_to_terminal
 
 logger = logging.getLogger("prepare_free_set")

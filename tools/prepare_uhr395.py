@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from data.composition1k import read_list
 from data.parallel import available_cores, outcomes
-from data.uhr395 import Settings, find_items, prepare
+from data.prepare.composition1k import read_list
+from data.prepare.uhr395 import Settings, find_items, prepare
 from engine.messages import log_to_terminal
 
 logger = logging.getLogger("prepare_uhr395")

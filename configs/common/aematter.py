@@ -10,8 +10,8 @@ operations, those of the background too. The published real-world augmentation i
 import torch
 from detectron2.config import LazyCall as L
 
-from engine.optim import parameter_groups_by_name
-from engine.schedule import CosineByEpoch
+from engine.training.optim import parameter_groups_by_name
+from engine.training.schedule import CosineByEpoch
 
 from .data_dim import dataloader
 from .train import train_settings

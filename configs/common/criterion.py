@@ -2,7 +2,7 @@
 
 from detectron2.config import LazyCall as L
 
-from modeling.criterion import (
+from modeling.losses.criteria import (
     AEMatterCriterion,
     DiffMatteCriterion,
     MEDiffMatteCriterion,

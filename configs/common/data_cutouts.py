@@ -2,7 +2,7 @@
 
 from detectron2.config import LazyCall as L
 
-from data.sources import BackgroundFolder, CutoutFolder
+from data.training.sources import BackgroundFolder, CutoutFolder
 
 from .data_dim import dataloader
 

@@ -6,11 +6,11 @@
 from detectron2.config import LazyCall as L
 from omegaconf import OmegaConf
 
-from data.augment import AffineSettings, CropSettings, JitterSettings
-from data.crops import CompositionSettings
-from data.datasets import MattingDataset, build_train_loader
-from data.realworld import RealWorldSettings
-from data.sources import BackgroundFolder, ForegroundFolder
+from data.training.augment import AffineSettings, CropSettings, JitterSettings
+from data.training.crops import CompositionSettings
+from data.training.datasets import MattingDataset, build_train_loader
+from data.training.realworld import RealWorldSettings
+from data.training.sources import BackgroundFolder, ForegroundFolder
 from data.trimap import TrimapSettings
 
 dataloader = OmegaConf.create()

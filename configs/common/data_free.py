@@ -4,9 +4,9 @@ tools/prepare_free_set.py in the folder of MATTING_DATA. Weights keep the many p
 
 from detectron2.config import LazyCall as L
 
-from data.augment import ColourMatchSettings, DefocusSettings
-from data.realworld import RealWorldSettings
-from data.sources import BackgroundFolder, CutoutFolder, MixedForegrounds
+from data.training.augment import ColourMatchSettings, DefocusSettings
+from data.training.realworld import RealWorldSettings
+from data.training.sources import BackgroundFolder, CutoutFolder, MixedForegrounds
 
 from .data_dim import dataloader
 

@@ -2,7 +2,7 @@
 
 from detectron2.config import LazyCall as L
 
-from data.sources import CutoutFolder, ForegroundFolder, MixedForegrounds
+from data.training.sources import CutoutFolder, ForegroundFolder, MixedForegrounds
 
 from .data_dim import dataloader
 

@@ -6,7 +6,7 @@ of this size costs many times what a crop of it does, so four samples in a row s
 
 from detectron2.config import LazyCall as L
 
-from data.sources import ForegroundFolder
+from data.training.sources import ForegroundFolder
 
 from .data_dim import dataloader
 

@@ -14,7 +14,7 @@ layer decay, warm-up, seed, full precision, the five losses, where stage 2 start
 
 from detectron2.config import LazyCall as L
 
-from engine.schedule import iterations
+from engine.training.schedule import iterations
 from modeling.backbone.prior_swin import PriorSwin
 from modeling.backbone.resnet import ResNet34D
 from modeling.decoder.diffusion_decoder import DiffusionDecoder

@@ -1,9 +1,9 @@
-"""AdamW with rates that fall with depth; `engine.run` adds the model."""
+"""AdamW with rates that fall with depth; `engine.training.session` adds the model."""
 
 import torch
 from detectron2.config import LazyCall as L
 
-from engine.optim import parameter_groups
+from engine.training.optim import parameter_groups
 
 optimizer = L(torch.optim.AdamW)(
     params=L(parameter_groups)(lr=5e-4, weight_decay=0.1, layer_decay=0.65),

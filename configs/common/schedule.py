@@ -2,7 +2,7 @@
 
 from detectron2.config import LazyCall as L
 
-from engine.schedule import iterations, stepped_multiplier
+from engine.training.schedule import iterations, stepped_multiplier
 
 from .train import train_settings
 

@@ -10,8 +10,8 @@ global attention would see no more than any block does.
 
 from detectron2.config import LazyCall as L
 
-from engine.muon import Muon, muon_groups
-from engine.schedule import warm_stable_decay
+from engine.training.muon import Muon, muon_groups
+from engine.training.schedule import warm_stable_decay
 
 from .data_free import dataloader
 from .train import train_settings

@@ -7,7 +7,10 @@ import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from modeling.backbone.attention import (
+from ..inference.budget import Limits
+from ..inference.precision import compute_dtype
+from ..inference.strips import row_strips, rows_within
+from .attention import (
     attend,
     merge_windows,
     partition_windows,
@@ -15,10 +18,7 @@ from modeling.backbone.attention import (
     relative_bias,
     relative_table,
 )
-from modeling.backbone.routing import LTRM
-from modeling.budget import Limits
-from modeling.precision import compute_dtype
-from modeling.strips import row_strips, rows_within
+from .routing import LTRM
 
 
 class ChannelNorm(nn.Module):

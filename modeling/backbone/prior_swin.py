@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from modeling.backbone.swin import PatchEmbed, SwinStage
-from modeling.backbone.vit import Encoding
-from modeling.budget import Limits
+from ..inference.budget import Limits
+from .swin import PatchEmbed, SwinStage
+from .vit import Encoding
 
 PATCH_SIZE = 4
 # The order of the slots only matters for the learnt position bias: unknown, background, foreground.

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modeling.backbone.vit import Encoding
-from modeling.budget import Limits
+from ..inference.budget import Limits
+from .vit import Encoding
 
 
 class _SpectralWeight(nn.Module):

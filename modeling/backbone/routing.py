@@ -8,7 +8,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modeling.strips import row_strips, rows_within
+from ..inference.strips import row_strips, rows_within
 
 
 class Router(nn.Module):

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from modeling.backbone.block import Block, ChannelNorm
-from modeling.backbone.mimetic import initialise_mimetic
-from modeling.backbone.routing import Router, decide, gumbel_policy, keep_maps, sample_gumbel
-from modeling.budget import Limits
-from modeling.strips import row_strips, rows_within
+from ..inference.budget import Limits
+from ..inference.strips import row_strips, rows_within
+from .block import Block, ChannelNorm
+from .mimetic import initialise_mimetic
+from .routing import Router, decide, gumbel_policy, keep_maps, sample_gumbel
 
 # Copies of its tokens that a chunk, and of all tokens that the grid, needs at once; measured, so with what allocators
 # hold back. With routing: tokens, branch result, the router's half; without: tokens, keys, values, branch result.

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modeling.backbone.precise import attend_chunked, full_precision
-from modeling.decoder.bottleneck import Bottleneck
+from ..backbone.precise import attend_chunked, full_precision
+from .bottleneck import Bottleneck
 
 STRIP = 5  # width of a strip in cells
 GROUPS = 16

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modeling.precision import compute_dtype
+from ..inference.precision import compute_dtype
 
 Edges = tuple[bool, bool, bool, bool]  # top, bottom, left, right
 NO_EDGE: Edges = (False, False, False, False)
@@ -83,7 +83,7 @@ class DetailCapture(nn.Module):
     """Features at 1/16 and the padded 4-channel input to alpha.
 
     An output pixel depends on at most 31 input pixels and 2 feature cells beyond the multiple of 16 around it
-    (`modeling.tiling.HALO_CELLS` covers both), which is what makes tiles exact. Most of that reach is the coarse
+    (`inference.tiles.HALO_CELLS` covers both), which is what makes tiles exact. Most of that reach is the coarse
     scales': what a cut edge spoils at each scale, two cells, is dropped there, so that finer scales do not compute it.
 
     Args:

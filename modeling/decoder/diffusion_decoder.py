@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modeling.decoder.detail_capture import MattingHead
+from .detail_capture import MattingHead
 
 TIME_DIM = 32
 

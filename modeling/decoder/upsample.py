@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from modeling.strips import Strip, row_strips
+from ..inference.strips import Strip, row_strips
 
 
 def double(x: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.crops import CompositionSettings
-from data.sources import ROOT_VARIABLE, MixedForegrounds
+from data.training.crops import CompositionSettings
+from data.training.sources import ROOT_VARIABLE, MixedForegrounds
 from tests.data.folders import disc, make_dim, waves, write
 
 detectron2_config = pytest.importorskip("detectron2.config")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data.datasets import TrainBatches
+from data.training.datasets import TrainBatches
 
 
 def composite(seed: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,7 +53,7 @@ def build_loader(
     num_workers: int = 0,
     broken_from: int | None = None,
 ) -> DataLoader:
-    """As `data.datasets.build_train_loader`."""
+    """As `data.training.datasets.build_train_loader`."""
     batches = TrainBatches(length, batch_size, 0, 1, rank, world_size, start_iteration)
     composites = Composites(length, side, broken_from)
     return DataLoader(composites, batch_sampler=batches, num_workers=num_workers, persistent_workers=num_workers > 0)

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from engine.build import ConfigError, build_model, load_config, shipped_config
-from modeling.checkpoint import CheckpointError
+from modeling.checkpoints.weights import CheckpointError
 
 CONFIG = Path(__file__).parents[2] / "configs" / "MEMatte_S_topk0.25_win_global_long.py"
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
-from data.sources import ROOT_VARIABLE
-from engine import run
+from data.training.sources import ROOT_VARIABLE
 from engine.build import load_config
-from engine.describe import describe
-from tests.engine.test_trainer import TINY
+from engine.training import session as run
+from engine.training.manifest import describe
+from tests.engine.training.test_trainer import TINY
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*atte_[SBT]*.py"))
 TRAINABLE = [path for path in CONFIGS if path.name.startswith(("MEMatte", "ViTMatte"))]
@@ -31,7 +31,7 @@ def test_a_config_is_complete_without_data(path, monkeypatch, tmp_path):
     optimizer = instantiate(config.optimizer)
     tensors = sum(len(group["params"]) for group in optimizer.param_groups)
     assert tensors == len(list(model.parameters()))
-    assert describe(config.dataloader.train)["_target_"] == "data.datasets.build_train_loader"
+    assert describe(config.dataloader.train)["_target_"] == "data.training.datasets.build_train_loader"
     if getattr(model, "distill", False):
         assert instantiate(config.teacher).embed_dim == model.backbone.embed_dim
 
@@ -70,7 +70,7 @@ def test_a_config_trains_on_its_folders(tmp_path, data_root, name):
     assert run.train(config, name, resume=False)
     assert '"skipped/bad file": 0' in (tmp_path / "run" / "metrics.json").read_text()
     description = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["description"]
-    assert description["config"] == name and "data.datasets.MattingDataset" in str(description["data"])
+    assert description["config"] == name and "data.training.datasets.MattingDataset" in str(description["data"])
 
 
 def test_missing_data_is_refused_at_the_start(tmp_path, monkeypatch):

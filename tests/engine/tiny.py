@@ -5,7 +5,7 @@ from detectron2.config import LazyCall as L
 from configs.common.criterion import mematte_criterion as criterion  # noqa: F401
 from configs.common.optim import optimizer  # noqa: F401
 from configs.common.train import train_settings
-from engine.schedule import stepped_multiplier
+from engine.training.schedule import stepped_multiplier
 from modeling.backbone.vit import ViT
 from modeling.decoder.detail_capture import DetailCapture
 from modeling.mematte import MEMatte

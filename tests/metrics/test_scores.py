@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from metrics import scores
 from metrics.scores import score_pair
-from tests.reference import metrics as reference
+from tools.reference import metrics as reference
 
 METRICS = ("sad", "mse", "grad", "conn")
 

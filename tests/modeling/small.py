@@ -5,7 +5,7 @@ from torch import nn
 from modeling import MEMatte, ViTMatte
 from modeling.backbone.vit import ViT
 from modeling.decoder.detail_capture import DetailCapture
-from tests.reference.weights import fill_
+from tools.reference.weights import fill_
 
 WIDTH = 32
 

@@ -12,12 +12,12 @@ import torch
 
 from modeling.aematter import AEMatter
 from modeling.backbone.precise import attend_chunked, attend_precise
-from modeling.budget import Limits
-from modeling.checkpoint import CheckpointError
+from modeling.checkpoints.weights import CheckpointError
 from modeling.decoder.axis_attention import ContextBlock, context_stage
-from tests.golden_files import key_list, load_golden, published_keys
-from tests.reference.aematter_memory import STATUS
-from tests.reference.golden import onehot_family as goldens
+from modeling.inference.budget import Limits
+from tools.reference.aematter_memory import STATUS
+from tools.reference.golden import onehot_family as goldens
+from tools.reference.golden.files import key_list, load_golden, published_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -126,7 +126,7 @@ def test_limits_bound_memory(model: AEMatter):
     """In a fresh process, beyond the network itself."""
     limits = Limits(chunk_tokens=1024, tile_px=64 * 512)
     arguments = ["bounded+whole", "512", str(limits.chunk_tokens), str(limits.tile_px)]
-    command = [sys.executable, "-m", "tests.reference.aematter_memory", *arguments]
+    command = [sys.executable, "-m", "tools.reference.aematter_memory", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     bounded, whole = (json.loads(line) for line in done.stdout.splitlines())
     grown = bounded["peak_mib"] - bounded["before_mib"]

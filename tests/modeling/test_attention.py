@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from modeling.backbone import attention
 from modeling.backbone.attention import merge_windows, partition_windows, relative_table
-from tests.reference.transformer import resized_table
+from tools.reference.transformer import resized_table
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 9))

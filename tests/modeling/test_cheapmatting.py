@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from modeling.backbone.cells import operator
-from modeling.budget import Limits
 from modeling.cheapmatting import CheapMatting
-from modeling.decoder.folding import fold_batch_norms_
-from tests.golden_files import key_list, load_golden, published_keys
-from tests.reference.golden import onehot_family as goldens
+from modeling.inference.budget import Limits
+from modeling.inference.folding import fold_batch_norms_
+from tools.reference.golden import onehot_family as goldens
+from tools.reference.golden.files import key_list, load_golden, published_keys
 
 
 @pytest.fixture(scope="module")

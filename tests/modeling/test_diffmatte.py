@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.budget import Limits
-from modeling.criterion import DiffMatteCriterion
 from modeling.diffmatte import DiffMatte
-from modeling.diffusion_tiles import image_and_classes, trimap_classes, whole_window
-from modeling.predictor import Predictor
-from tests.golden_files import key_list, load_golden
-from tests.reference.diffmatte import CONFIGS, build, published_keys
+from modeling.inference.budget import Limits
+from modeling.inference.diffusion_tiles import image_and_classes, trimap_classes, whole_window
+from modeling.inference.predictor import Predictor
+from modeling.losses.criteria import DiffMatteCriterion
+from tools.reference.diffmatte import CONFIGS, build, published_keys
+from tools.reference.golden.files import key_list, load_golden
 
 
 @pytest.mark.parametrize("variant", CONFIGS)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from modeling.decoder.diffusion_decoder import DiffusionDecoder, encode_time
-from modeling.diffusion_tiles import halo_cells
+from modeling.inference.diffusion_tiles import halo_cells
 
 SHALLOW = {"down_channels": [7, 4, 6, 8], "up_channels": [12, 10, 8, 6, 4]}
 DEEP = {"down_channels": [7, 4, 6, 8, 8], "up_channels": [12, 10, 10, 8, 6, 4]}

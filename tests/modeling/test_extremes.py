@@ -6,7 +6,7 @@ import torch
 
 from modeling.backbone.attention import attend
 from modeling.backbone.routing import LTRM, Router
-from modeling.predictor import Predictor
+from modeling.inference.predictor import Predictor
 from tests.modeling.small import small_mematte
 
 SIDE = 625  # tokens; 100 megapixels

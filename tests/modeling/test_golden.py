@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from modeling import MEMatte
-from tests.golden_files import GOLDEN, key_list, load_golden, published_keys, recorded_scores
-from tests.reference.golden import check_file
-from tests.reference.golden.vit_family import CONFIG_OF, config_model
+from tools.reference.golden import check_file
+from tools.reference.golden.files import GOLDEN, key_list, load_golden, published_keys, recorded_scores
+from tools.reference.golden.vit_family import CONFIG_OF, config_model
 
 FILES = sorted(path.name for path in GOLDEN.glob("*.npz"))
 INPUTS = {  # all other arrays must be compared

@@ -4,12 +4,12 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 
 from modeling.backbone.vit import ViT
-from modeling.criterion import MEDiffMatteCriterion
 from modeling.decoder.diffusion_decoder import DiffusionDecoder
-from modeling.diffusion_tiles import trimap_classes
+from modeling.inference.diffusion_tiles import trimap_classes
+from modeling.inference.predictor import Predictor
+from modeling.losses.criteria import MEDiffMatteCriterion
 from modeling.mediffmatte import MEDiffMatte
-from modeling.predictor import Predictor
-from tests.reference.diffmatte import ROOT
+from tools.reference.diffmatte import ROOT
 
 SIZES = {"embed_dim": 32, "depth": 3, "num_heads": 2, "window_size": 4, "global_blocks": [1, 2]}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from modeling import Predictor
-from modeling.budget import Limits
+from modeling.inference.budget import Limits
 from tests.modeling.small import small_mematte, small_vitmatte
 from tools.benchmarks.scene import make_scene
 
@@ -29,7 +29,7 @@ TOLERANCE = 1.1
 )
 def test_the_peak_stays_within_the_budget(config: str, height: int, width: int, override: list[str]) -> None:
     """In a fresh process, with a network of full width."""
-    command = [sys.executable, "-m", "tests.reference.budget_memory", config, str(height), str(width), "0.6", *override]
+    command = [sys.executable, "-m", "tools.reference.budget_memory", config, str(height), str(width), "0.6", *override]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     run = json.loads(done.stdout.splitlines()[-1])
     taken, allowed = run["peak"] - run["held"], run["budget"] - run["held"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modeling.backbone.block import Block
-from tests.reference.golden.training import routed_backbone
+from tools.reference.golden.training import routed_backbone
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import torch
 
 from modeling.backbone.prior_swin import PriorSwin, area_means
-from modeling.budget import Limits
+from modeling.inference.budget import Limits
 
 
 def small():

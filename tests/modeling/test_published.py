@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from modeling import Predictor
+from tests.modeling.inference.test_predictor import pair
 from tests.modeling.small import small_mematte, small_vitmatte
-from tests.modeling.test_predictor import pair
-from tests.reference.published import matte
+from tools.reference.published import matte
 
 
 @pytest.mark.parametrize("build", [small_mematte, small_vitmatte])

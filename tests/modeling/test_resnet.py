@@ -3,7 +3,7 @@ import copy
 import torch
 
 from modeling.backbone.resnet import ResNet34D, SpectralConv2d
-from tests.reference.diffmatte import converge_
+from tools.reference.diffmatte import converge_
 
 
 def test_converged_spectral_weights_have_norm_one():

@@ -13,7 +13,7 @@ from modeling.backbone.swin import (
     relative_position_index,
     to_windows,
 )
-from tests.reference.weights import fill_
+from tools.reference.weights import fill_
 
 
 def filled(module: torch.nn.Module) -> torch.nn.Module:

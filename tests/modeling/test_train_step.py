@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from modeling.criterion import MEMatteCriterion, training_trimap
+from modeling.losses.criteria import MEMatteCriterion, training_trimap
 from tests.modeling.small import small_mematte, small_vit
 
 LOSSES = (

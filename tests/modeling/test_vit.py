@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from modeling.backbone.vit import ViT
-from modeling.budget import Limits
+from modeling.inference.budget import Limits
 from tests.modeling.small import small_vit
-from tests.reference.transformer import encode_image
+from tools.reference.transformer import encode_image
 
 
 def patches(vit: ViT, batch: int, height: int, width: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from modeling.memory import bound_caches, use_huge_pages
+from modeling.inference.memory import bound_caches, use_huge_pages
 from tests.soak.faults import FAULTS
 from tests.soak.fuzz_checkpoints import Checkpoints
 from tests.soak.fuzz_commands import Commands

@@ -20,11 +20,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from engine.build import load_config, shipped_config
-from engine.checkpoint import AtomicCheckpointer
-from engine.run import _prepare
-from modeling.checkpoint import load_weights
-from modeling.initial_weights import initialise
-from modeling.predictor import Predictor
+from engine.training.checkpoint import AtomicCheckpointer
+from engine.training.session import _prepare
+from modeling.checkpoints.initial import initialise
+from modeling.checkpoints.weights import load_weights
+from modeling.inference.predictor import Predictor
 from tests.modeling.small import small_mematte
 from tests.soak.fuzz_pairs import NO_FILES
 from tests.soak.pictures import damaged, scene, trimap

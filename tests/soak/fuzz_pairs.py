@@ -13,8 +13,8 @@ import torch
 
 from data.files import MAX_BYTES, is_complete, write_alpha
 from data.folders import Pair
-from engine.folder_run import read_pair
-from modeling.predictor import Predictor
+from engine.batch.folders import read_pair
+from modeling.inference.predictor import Predictor
 from tests.modeling.small import small_mematte
 from tests.soak.pictures import all_images, all_trimaps, bombs, damaged
 

@@ -17,8 +17,8 @@ import torch
 
 import inference
 import train
-from data.clips import open_clip, write_video
 from data.files import FileError, read_colours
+from data.products.clips import open_clip, write_video
 from tests.modeling.small import small_mematte
 from tests.soak.pictures import scene, trimap
 from tools import matte_clip, prepare_composition1k

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from data.folders import find_pairs
-from engine.folder_run import plan, run
+from engine.batch.folders import plan, run
 from tests.soak.fuzz_pairs import predictor
 from tests.soak.pictures import scene, trimap
 

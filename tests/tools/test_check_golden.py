@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.golden_files import GOLDEN, read_arrays
 from tools.check_golden import main
+from tools.reference.golden.files import GOLDEN, read_arrays
 
 NAME = "mematte_s_128x180_padquirk.npz"
 

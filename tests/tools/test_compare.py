@@ -13,10 +13,10 @@ from data.files import read_alpha, read_image
 from engine.build import build_model
 from metrics.scores import Scores, score_pair
 from modeling import Predictor
-from tests.reference.weights import fill_
 from tools import compare
 from tools.comparison import run, worker
 from tools.comparison.report import Compared, Model, mean_scores, scored_by_all, table
+from tools.reference.weights import fill_
 
 CONFIG = """
 from detectron2.config import LazyCall as L

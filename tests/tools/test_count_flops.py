@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modeling.padding import published_size
+from modeling.inputs import published_size
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"

@@ -9,12 +9,12 @@ from detectron2.config import instantiate
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from engine import run
 from engine.build import load_config
-from engine.describe import commit
-from modeling.predictor import Predictor
+from engine.training import session as run
+from engine.training.manifest import commit
+from modeling.inference.predictor import Predictor
 from tests.engine.synthetic import composite
-from tests.engine.test_trainer import TINY, tiny
+from tests.engine.training.test_trainer import TINY, tiny
 from tools.export_checkpoint import main
 
 

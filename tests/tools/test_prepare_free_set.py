@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.folders import find_pairs
-from data.synthetic import KINDS
+from data.prepare.drawn import KINDS
 from tests.data.folders import disc, waves, write
 from tools.prepare_free_set import main
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from data.folders import find_pairs
-from data.uhr395 import tiles
+from data.prepare.uhr395 import tiles
 from tools.prepare_uhr395 import main
 
 SOFT = cv2.GaussianBlur(cv2.circle(np.zeros((80, 120), np.uint8), (60, 40), 20, 255, -1), (9, 9), 3)

@@ -15,13 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from engine.build import build_model
 from modeling import Predictor, ViTMatte
 from modeling.backbone.routing import Router
-from modeling.budget import Limits
-from modeling.checkpoint import our_name
-from modeling.memory import in_use, use_huge_pages
-from tests.reference import published
-from tests.reference.weights import fill_
+from modeling.checkpoints.weights import our_name
+from modeling.inference.budget import Limits
+from modeling.inference.memory import in_use, use_huge_pages
 from tools.benchmarks.parts import rates
 from tools.benchmarks.scene import make_scene
+from tools.reference import published
+from tools.reference.weights import fill_
 
 CONFIGS = {
     ("mematte", "S"): "MEMatte_S_topk0.25_win_global_long.py",
@@ -130,7 +130,7 @@ def runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray,
 
 def transformers_model(ours: ViTMatte) -> nn.Module:
     """Hugging Face's network of the same size with the same weights, instead of ours."""
-    from tests.reference.transformers_vitmatte import build_transformers  # imports slowly
+    from tools.reference.transformers_vitmatte import build_transformers  # imports slowly
 
     model, state = build_transformers(ours.backbone.embed_dim), ours.state_dict()
     model.load_state_dict({name: state[our_name(name)] for name in model.state_dict()})

@@ -15,7 +15,7 @@ import numpy as np
 
 from data.files import FileError, read_alpha, write_atomic
 from data.folders import Pair
-from engine.folder_run import read_pair
+from engine.batch.folders import read_pair
 from metrics.files import read_channel
 from metrics.scores import Scores, score_pair
 from tools.comparison.report import Compared, Model, mean_scores, scored_by_all

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data.folders import Pair
+from engine.batch.folders import plan, run
 from engine.build import build_model
-from engine.folder_run import plan, run
 from modeling import Matte, Predictor
-from modeling.memory import peak, use_huge_pages
+from modeling.inference.memory import peak, use_huge_pages
 from tools.comparison.run import INTERRUPTED, no_second_warning
 
 _WARM_UP_PX = 64

@@ -9,8 +9,8 @@ import numpy as np
 from data.files import UNKNOWN
 from engine.build import build_model
 from modeling import Predictor
-from modeling.checkpoint import load_weights
-from modeling.predictor import Matte
+from modeling.checkpoints.weights import load_weights
+from modeling.inference.predictor import Matte
 from tools.quality.routers import FixedShare, Shuffled
 
 CLASSICAL = ("closed-form", "KNN")

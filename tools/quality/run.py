@@ -11,7 +11,7 @@ import torch
 from data.files import UNKNOWN, read_alpha, read_image, read_trimap
 from data.folders import Pair
 from metrics.scores import score_pair
-from modeling.memory import in_use, peak
+from modeling.inference.memory import in_use, peak
 from tools.quality.methods import Method
 
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""Cut-outs, composites, clips and previews."""

@@ -1,0 +1,1 @@
+"""Training samples: sources, decoding, crops, augmentation and composition."""

@@ -1,0 +1,1 @@
+"""Batch work over folders and clips."""

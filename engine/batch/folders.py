@@ -1,0 +1,225 @@
+"""A run over many pairs of files: what is to be done, resuming, overlap of files and network, errors file by file."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from data.files import UNKNOWN, FileError, image_size, read_image, read_trimap, remove_leftovers
+from data.folders import Pair
+from data.masks import read_mask, trimap_from_mask
+from engine.batch.outputs import Outputs
+from modeling.inference.memory import give_back, peak
+from modeling.inference.predictor import Matte
+
+logger = logging.getLogger(__name__)
+
+ALPHA_ONLY = Outputs()
+
+
+class Predicts(Protocol):
+    """What a run needs of a predictor."""
+
+    def predict(self, image: np.ndarray, trimap: np.ndarray, name: str) -> np.ndarray:
+        """uint8 (H, W, 3) RGB, uint8 (H, W) of 0, 128, 255, name -> float32 (H, W) in [0, 1]."""
+
+    def run(self, image: np.ndarray, trimap: np.ndarray, name: str) -> Matte:
+        """The same with the routing maps."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pair and the file that its alpha goes to."""
+
+    pair: Pair
+    output: Path
+
+
+@dataclass
+class Report:
+    """What became of the jobs; `failures` are (name, reason). Tokens are those of all routed blocks together."""
+
+    done: int = 0
+    skipped: int = 0
+    pixels: int = 0
+    tokens: int = 0
+    tokens_kept: int = 0
+    seconds: float = 0.0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line without memory, which is the device's to know."""
+        speed = self.pixels / 1e6 / self.seconds if self.seconds else 0.0
+        counts = f"{self.done} done, {len(self.failures)} failed, {self.skipped} skipped"
+        kept = f", {self.tokens_kept / self.tokens:.1%} of tokens in full attention" if self.tokens else ""
+        return f"{counts} in {self.seconds:.1f} s, {speed:.2f} megapixels per second{kept}"
+
+    def count(self, matte: Matte) -> None:
+        """Record a matte that was written."""
+        self.done += 1
+        self.pixels += matte.alpha.size
+        self.tokens += sum(keep.size for keep in matte.keep)
+        self.tokens_kept += sum(int(keep.sum()) for keep in matte.keep)
+
+    def fail(self, job: Job, error: Exception) -> None:
+        """Record and log one line; the traceback of what was not foreseen is kept for debugging."""
+        reason = " ".join(str(error).split("\n", 1)[0].split())
+        if not isinstance(error, ValueError) or not reason:
+            reason = f"{type(error).__name__}: {reason}".rstrip(": ")
+        self.failures.append((job.pair.name, reason))
+        logger.error("%s: %s", job.pair.name, reason)
+        logger.debug("%s", job.pair.name, exc_info=error)
+
+
+def plan(pairs: Sequence[Pair], output_dir: Path, outputs: Outputs = ALPHA_ONLY) -> list[Job]:
+    """Give each pair its output, `output_dir`/name.png; sub-folders of the input are mirrored.
+
+    Raises:
+        FileError: an output would overwrite an input or another output.
+    """
+    return checked([Job(pair, output_dir / f"{pair.name}.png") for pair in pairs], outputs)
+
+
+def checked(jobs: list[Job], outputs: Outputs = ALPHA_ONLY) -> list[Job]:
+    """The same jobs, none of which writes to a file that another reads or writes."""
+    inputs = (path for job in jobs for path in (job.pair.image, job.pair.trimap, job.pair.mask, job.pair.alpha) if path)
+    taken = {path.resolve(): "an input" for path in inputs}
+    for path in (path for job in jobs for path in outputs.paths(job.output)):
+        if path.resolve() in taken:
+            raise FileError(f"{path}: the output would overwrite {taken[path.resolve()]}; choose another place for it")
+        taken[path.resolve()] = "another output"
+    return jobs
+
+
+def prepare_output(folder: Path) -> None:
+    """Create the folder and find out now, not after an hour, whether it can be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be written to ({error.strerror or error})") from error
+
+
+def run(
+    predictor: Predicts,
+    jobs: Sequence[Job],
+    *,
+    outputs: Outputs = ALPHA_ONLY,
+    overwrite: bool = False,
+    advance: Callable[[], object] = lambda: None,
+) -> Report:
+    """Do the jobs in order; one that fails is logged and recorded, and the others still get done.
+
+    While the network works on one image, the next is decoded and the last alpha is written.
+
+    Args:
+        outputs: which files a matte becomes.
+        overwrite: do again what is finished: an output of the right size and depth that decodes to its end.
+        advance: called once a job is done with, in whatever way.
+    """
+    report = Report()
+    start = time.perf_counter()
+    for folder in {job.output.parent for job in jobs}:
+        remove_leftovers(folder)
+    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
+
+        def load_job(index: int) -> Future | None:
+            return reader.submit(_load, jobs[index], outputs, overwrite) if index < len(jobs) else None
+
+        load, writing = load_job(0), None
+        for index, job in enumerate(jobs):
+            load.exception()  # waits: what is decoded further ahead than one image only costs memory
+            loaded, load = load, load_job(index + 1)
+            try:
+                predicted = _predict(predictor, loaded, job.pair.name)
+            except Exception as error:  # one bad image must not cost the others, whatever is wrong with it
+                report.fail(job, error)
+                advance()
+                continue
+            if predicted is None:
+                report.skipped += 1
+                advance()
+                continue
+            _finish(report, writing, advance)
+            writing = job, writer.submit(_write, job, predicted, outputs)
+        _finish(report, writing, advance)
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def peak_memory(device: torch.device) -> str:
+    """The most memory that this process has used so far, in words: the allocator's on CUDA, else resident."""
+    where = f"on {device}" if device.type == "cuda" else "resident"
+    return f"{peak(device) / 2**30:.2f} GiB {where}"
+
+
+def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Image and trimap, as a predictor takes them; raises FileError where they cannot be used."""
+    source = pair.trimap or pair.mask
+    if pair.problem or source is None:
+        raise FileError(pair.problem or "no trimap")
+    image = read_image(pair.image)
+    trimap = read_trimap(source) if pair.trimap else trimap_from_mask(read_mask(source))
+    if image.shape[:2] != trimap.shape:
+        sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (trimap, image)]
+        raise FileError(
+            f"{source}: trimap is {sizes[0]} but image is {sizes[1]} (width x height); resize the trimap first"
+        )
+    unknown = np.count_nonzero(trimap == UNKNOWN)
+    if unknown == 0:
+        logger.warning("%s: trimap has no unknown pixels, so the alpha is the trimap itself", source)
+    elif unknown == trimap.size:
+        logger.warning("%s: trimap marks every pixel as unknown; mark some foreground for a better alpha", source)
+    return image, trimap
+
+
+def _load(job: Job, outputs: Outputs, overwrite: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Image and trimap, or None where the outputs are there already."""
+    started = not overwrite and not job.pair.problem and outputs.started(job.output)
+    if started and outputs.complete(job.output, image_size(job.pair.image)):
+        return None
+    return read_pair(job.pair)
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    image: np.ndarray
+    trimap: np.ndarray
+    matte: Matte
+
+
+def _predict(predictor: Predicts, loading: Future, name: str) -> _Predicted | None:
+    loaded = loading.result()
+    return None if loaded is None else _Predicted(*loaded, predictor.run(*loaded, name))
+
+
+def _write(job: Job, predicted: _Predicted, outputs: Outputs) -> Matte:
+    """Write the files of one matte, and return it."""
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{job.output.parent}: cannot be created ({error.strerror or error})") from error
+    matte = predicted.matte
+    outputs.write(job.output, job.pair.image, predicted.image, predicted.trimap, matte.alpha, matte.keep, job.pair.name)
+    return matte
+
+
+def _finish(report: Report, writing: tuple[Job, Future] | None, advance: Callable[[], object]) -> None:
+    """Wait for a write and record what became of it."""
+    if writing is None:
+        return
+    job, future = writing
+    try:
+        report.count(future.result())
+    except Exception as error:  # as above: the disk may be full for this one and not for the next
+        report.fail(job, error)
+    give_back()
+    advance()

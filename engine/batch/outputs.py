@@ -1,0 +1,117 @@
+"""From a matte to the files that were asked for: alpha, cut-out, foreground colours, composite, preview."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from data.files import FileError, is_complete, read_colours, write_alpha
+from data.products.backgrounds import Background
+from data.products.colours import Depth, check_depth, extend_colours, read_metadata, write_colours
+from data.products.previews import over, preview
+from modeling.foreground import estimate_foreground
+
+Kind = Literal["alpha", "rgba", "foreground", "composite", "preview"]
+KINDS: tuple[Kind, ...] = ("alpha", "rgba", "foreground", "composite", "preview")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which files a matte becomes, and of what kind they are.
+
+    A single kind and, among several, the alpha go to NAME; the other kinds to NAME_rgba, NAME_composite and so on.
+
+    Attributes:
+        suffix: of the colour files; alphas and previews are PNG.
+        depth: of the colour files; None is the least that the suffix has.
+        bit_depth: of the alphas.
+        device: where foreground colours are computed.
+    """
+
+    kinds: Sequence[Kind] = ("alpha",)
+    suffix: str = ".png"
+    depth: Depth | None = None
+    bit_depth: int = 8
+    premultiplied: bool = False
+    background: Background | None = None
+    device: torch.device | str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not self.kinds or set(self.kinds) - set(KINDS) or len(set(self.kinds)) < len(self.kinds):
+            raise ValueError(f"output kinds are {', '.join(self.kinds)}; name each of {', '.join(KINDS)} at most once")
+        check_depth(self.suffix, self.colour_depth)
+        if ("composite" in self.kinds) != (self.background is not None):
+            raise ValueError("a background and the output kind composite belong together: give both or neither")
+
+    @property
+    def colour_depth(self) -> Depth:
+        """Depth of the colour files."""
+        return self.depth or ("half" if self.suffix.lower() == ".exr" else "8")
+
+    def path(self, output: Path, kind: Kind) -> Path:
+        """The file of one kind, where `output` is the PNG file that the alpha alone would go to."""
+        suffix = ".png" if kind in ("alpha", "preview") else self.suffix
+        addition = "" if kind == "alpha" or len(self.kinds) == 1 else f"_{kind}"
+        return output.with_name(output.name.removesuffix(output.suffix) + addition + suffix)
+
+    def paths(self, output: Path) -> list[Path]:
+        """All files of one matte."""
+        return [self.path(output, kind) for kind in self.kinds]
+
+    def started(self, output: Path) -> bool:
+        """True if any of the files is there."""
+        return any(path.exists() for path in self.paths(output))
+
+    def complete(self, output: Path, size: tuple[int, int]) -> bool:
+        """True if nothing has to be made again.
+
+        Files are written whole or not at all, so those of colours need no second look.
+        """
+        if "alpha" in self.kinds and not is_complete(self.path(output, "alpha"), size, self.bit_depth):
+            return False
+        return all(path.is_file() for path in self.paths(output))
+
+    def write(
+        self, output: Path, photograph: Path, image: np.ndarray, trimap: np.ndarray, alpha: np.ndarray,
+        keep: Sequence[np.ndarray] = (), name: str = "",
+    ) -> None:  # fmt: skip
+        """Write all kinds.
+
+        Args:
+            output: where the alpha alone would go.
+            photograph: the file that image was read from: gives the colours at full depth, and profile and EXIF.
+            image, trimap: uint8 (H, W, 3) and (H, W).
+            alpha: float32 (H, W).
+            keep: routing maps for the preview.
+            name: of the image; chooses the background from a folder.
+        """
+        if "alpha" in self.kinds:
+            write_alpha(self.path(output, "alpha"), alpha, self.bit_depth)
+        if set(self.kinds) == {"alpha"}:
+            return
+        colours = read_colours(photograph)
+        if colours.shape[:2] != alpha.shape:
+            raise FileError(f"{photograph}: is {colours.shape[:2]}, but its alpha is {alpha.shape}; resize one of them")
+        foreground = self.foreground(colours, alpha)
+        metadata = read_metadata(photograph)
+        extended = extend_colours(foreground, alpha)
+        colour_layers = {"rgba": (extended, alpha), "foreground": (extended, None)}
+        if self.background is not None:
+            colour_layers["composite"] = over(foreground, alpha, self.background.picture(name, *alpha.shape)), None
+        for kind, layers in colour_layers.items():
+            if kind in self.kinds:
+                write_colours(
+                    self.path(output, kind), *layers, depth=self.colour_depth, premultiplied=self.premultiplied,
+                    metadata=metadata,
+                )  # fmt: skip
+        if "preview" in self.kinds:
+            shown = preview(image, trimap, alpha, foreground, keep).astype(np.float32) / 255
+            write_colours(self.path(output, "preview"), shown)
+
+    def foreground(self, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        """Foreground colours (H, W, 3) float32 of uint8 or uint16 colours and a float32 alpha."""
+        arrays = (torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in (colours, alpha))
+        return estimate_foreground(*arrays).cpu().numpy()

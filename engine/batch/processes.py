@@ -1,0 +1,71 @@
+"""Several processes that share one folder of files: who this one is, and how to start the others."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from modeling.inference.predictor import choose_device
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among `world` equal ones, `local` counting those of this machine; as torchrun says it."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+
+    @classmethod
+    def from_environment(cls) -> "Place":
+        """Read RANK, WORLD_SIZE and LOCAL_RANK; one process alone where they are not set."""
+        try:
+            rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+            place = cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)))
+        except ValueError as error:
+            raise ValueError(f"RANK, WORLD_SIZE and LOCAL_RANK in the environment must be numbers ({error})") from error
+        if not 0 <= rank < world or place.local < 0:
+            raise ValueError(f"the environment says RANK={rank} of WORLD_SIZE={world}: ranks count from 0")
+        return place
+
+    def share(self, items: Sequence) -> list:
+        """This process' part; the parts of all processes are disjoint and together everything."""
+        return list(items[self.rank :: self.world])
+
+    def device(self, name: str) -> str:
+        """A CUDA device of its own for each local process, where `name` leaves the choice."""
+        if self.world > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+            return f"cuda:{self.local % torch.cuda.device_count()}"
+        return name
+
+
+def run_on_gpus(count: int, command: Sequence[str]) -> int:
+    """Run a Python command once a GPU, each process with its own place; returns the largest exit code.
+
+    Raises:
+        ValueError: there are not so many GPUs.
+    """
+    if count < 1:
+        raise ValueError(f"--num-gpus must be at least 1, got {count}")
+    choose_device(f"cuda:{count - 1}")
+    processes = []
+    for rank in range(count):
+        place = {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
+        processes.append(subprocess.Popen([sys.executable, *command], env={**os.environ, **place}))
+    try:
+        codes = [process.wait() for process in processes]
+    except KeyboardInterrupt:  # the terminal has told them too
+        codes = [process.wait() for process in processes]
+    for rank, code in enumerate(codes):
+        if code < 0:
+            logger.error(
+                "process %d of %d was killed (signal %d); finished files are complete, the same command does the rest",
+                rank, count, -code,
+            )  # fmt: skip
+    return max(code if code >= 0 else 1 for code in codes)

@@ -1,0 +1,1 @@
+"""Training loop, hooks, optimisers, validation and exact resume."""

@@ -1,0 +1,108 @@
+"""Muon: matrices move along orthogonalised momentum, everything else as under AdamW.
+
+After Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), with the scale of Liu et al.,
+"Muon is scalable for LLM training" (2025), so that one learning rate serves both kinds. A network that starts from
+random weights needs far fewer samples than under AdamW (see weights/README.md); a step costs some matrix products
+more. torch's own Muon takes no convolutions, and needs a newer torch than the rest of this project.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from engine.training.optim import NORMS, Group
+
+SMALLEST_SIDE = 16  # of a weight, seen as a matrix, that is worth orthogonalising
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, by its authors
+_ADAM_RMS = 0.2  # typical size of AdamW's step in units of its rate
+
+
+def muon_groups(model: nn.Module, lr: float, weight_decay: float) -> list[Group]:
+    """Trainable parameters in three groups: matrices, other weights that decay, and norms and positions that do not."""
+    matrices, decaying, spared = [], [], []
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            dense = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+            if dense and parameter.ndim > 1 and min(parameter.flatten(1).shape) >= SMALLEST_SIDE:
+                matrices.append(parameter)
+            elif isinstance(module, NORMS) or name == "pos_embed":
+                spared.append(parameter)
+            else:
+                decaying.append(parameter)
+    return [
+        {"params": matrices, "lr": lr, "weight_decay": weight_decay, "orthogonal": True},
+        {"params": decaying, "lr": lr, "weight_decay": weight_decay, "orthogonal": False},
+        {"params": spared, "lr": lr, "weight_decay": 0.0, "orthogonal": False},
+    ]
+
+
+def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Matrix (m, n) with the same singular vectors and singular values of about 1 (0.7 to 1.2), in bfloat16."""
+    x = matrix.bfloat16()
+    tall = x.shape[0] > x.shape[1]
+    x = x.t() if tall else x
+    x = x / (x.norm() + 1e-7)
+    a, b, c = _COEFFICIENTS
+    for _ in range(steps):
+        square = x @ x.t()
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.t() if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for groups with `orthogonal`, AdamW for the others.
+
+    Args:
+        params: groups as of `muon_groups`.
+        momentum: of matrices, with Nesterov's look ahead.
+        betas, eps: of the others.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Group],
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(params, {"momentum": momentum, "betas": tuple(betas), "eps": eps, "orthogonal": False})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """One step; parameters without gradient stay."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            move = self._move_matrix if group["orthogonal"] else self._move_other
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    move(parameter, parameter.grad, self.state[parameter], group)
+        return loss
+
+    @staticmethod
+    def _move_matrix(parameter: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> None:
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        momentum = state["momentum"].lerp_(grad, 1 - group["momentum"])
+        direction = orthogonalised(grad.lerp(momentum, group["momentum"]).flatten(1))
+        scale = _ADAM_RMS * math.sqrt(max(direction.shape))
+        parameter.sub_(direction.to(parameter.dtype).view(parameter.shape), alpha=group["lr"] * scale)
+
+    @staticmethod
+    def _move_other(parameter: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> None:
+        if not state:
+            state["step"] = torch.zeros(())
+            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        state["step"] += 1
+        first, second = group["betas"]
+        mean, square = state["mean"].lerp_(grad, 1 - first), state["square"].lerp_(grad.square(), 1 - second)
+        count = state["step"].item()
+        root = (square / (1 - second**count)).sqrt_().add_(group["eps"])
+        parameter.addcdiv_(mean, root, value=-group["lr"] / (1 - first**count))

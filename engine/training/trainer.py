@@ -1,0 +1,201 @@
+"""The training step on any device and any number of processes, and the loop around it."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
+from torch import Tensor, nn
+
+from engine.training.checkpoint import write_atomically
+from modeling.backbone.routing import mean_over_processes
+from modeling.base import MattingOutput
+from modeling.losses.criteria import training_trimap
+
+Criterion = Callable[[MattingOutput, Tensor, Tensor], dict[str, Tensor]]
+SMOOTHED = 20  # steps over which detectron2's writers take the median
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class NonFiniteLoss(FloatingPointError):
+    """A loss became infinite or NaN; the message names the file that lists the batch."""
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Computing precision by name; "auto" is bf16 on a GPU that has it, fp16 on older ones, fp32 elsewhere."""
+    if name == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if name not in _DTYPES:
+        raise ValueError(f"train.precision={name!r} is unknown: use one of auto, {', '.join(_DTYPES)}")
+    if name == "fp16" and device.type != "cuda":
+        raise ValueError(f"train.precision=fp16 needs a CUDA device, not {device.type}: use bf16 or fp32")
+    return _DTYPES[name]
+
+
+@dataclass
+class Sample:
+    """Inputs and results of the last step, kept for pictures."""
+
+    image: Tensor  # (B, 3, H, W) in [0, 1]
+    trimap: Tensor  # (B, 1, H, W) of 0, 0.5, 1
+    target: Tensor  # (B, 1, H, W)
+    alpha: Tensor  # (B, 1, H, W)
+    keep: list[Tensor]  # per routed block (B, h, w)
+
+
+class MattingTrainer(SimpleTrainer):
+    """detectron2's loop around one matting step: forward, criterion, backward, optimiser.
+
+    Args:
+        model: bare; what it trains with beyond image and trimap it names in `training_inputs`, of what `_prepare` and
+            the loop know. `trainer.model` may afterwards be set to the same wrapped in DistributedDataParallel.
+        criterion: from the output, alpha and trimap to named losses.
+        data_loader: endless batches of `image`, `trimap`, `alpha` tensors and their `name`s.
+        optimizer: of the model's parameters.
+        device: where the model is.
+        precision: of the forward pass; below fp32 under autocast, fp16 with a gradient scaler.
+        output_dir: where the names of an offending batch are written.
+        max_grad_norm: gradients with a larger L2 norm over all parameters are scaled down to it; None never.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: Criterion,
+        data_loader: Iterable[Mapping[str, Any]],
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        precision: torch.dtype,
+        output_dir: Path,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        super().__init__(model, data_loader, optimizer)
+        self.training_inputs = getattr(model, "training_inputs", ())
+        self.max_grad_norm = max_grad_norm
+        self.criterion, self.device, self.precision, self.output_dir = criterion, device, precision, output_dir
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+        self.stop_requested = False  # by this process, for example by a signal
+        self.stopping = False  # agreed by all processes: this step is the last one
+        self.last: Sample | None = None
+        self._previous: tuple[float, float] | None = None  # start of the last step, and its wait for data
+        self._recent: dict[int, dict[str, float]] = {}  # figures of the last steps, which smoothed curves are made of
+
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Run the loop; unlike the base class' it can end early without an error."""
+        self.iter = self.start_iter = start_iter
+        self.max_iter = max_iter
+        with EventStorage(start_iter) as self.storage:
+            for iteration, figures in self._recent.items() if start_iter < max_iter else ():
+                self.storage.iter = iteration
+                self.storage.put_scalars(**figures)
+            self.storage.iter = start_iter
+            try:
+                self.before_train()
+                for self.iter in range(start_iter, max_iter):
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    if self.stopping:
+                        break
+                else:
+                    self.iter = max_iter
+            finally:
+                self.after_train()
+
+    def after_train(self) -> None:
+        self.data_loader = ()  # a loader with persistent workers keeps its iterator
+        self._data_loader_iter_obj = None  # ends the worker processes
+        super().after_train()
+
+    def run_step(self) -> None:
+        started = time.perf_counter()
+        batch = next(self._data_loader_iter)
+        waited = time.perf_counter() - started
+        image, trimap, alpha = self._prepare(batch)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            output = self.model(image, trimap, **self._extra_inputs(alpha))
+        losses = self.criterion(output, alpha, trimap)
+
+        self.optimizer.zero_grad()
+        self.scaler.scale(sum(losses.values())).backward()
+        self.after_backward()
+        self._clip_gradients()
+        self._report(losses, output.keep, batch, waited)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+        self.last = Sample(image, trimap, alpha, output.alpha.detach(), [policy.detach() for policy in output.keep])
+        self._time(started, waited, len(image))
+
+    def _prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        image, trimap, alpha = (batch[key].to(self.device, non_blocking=True) for key in ("image", "trimap", "alpha"))
+        image, alpha = (part.float() / 255 if part.dtype == torch.uint8 else part for part in (image, alpha))
+        return image, training_trimap(trimap), alpha
+
+    def _extra_inputs(self, alpha: Tensor) -> dict[str, Any]:
+        """What the network asks for in training: the ground truth, the number of the step."""
+        known = {"alpha": alpha, "iteration": self.iter}
+        return {name: known[name] for name in self.training_inputs}
+
+    def _clip_gradients(self) -> None:
+        if self.max_grad_norm is None:
+            return
+        self.scaler.unscale_(self.optimizer)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.storage.put_scalar("gradient_norm", norm.item())
+
+    def _report(self, losses: dict[str, Tensor], keep: list[Tensor], batch: Mapping[str, Any], waited: float) -> None:
+        """Average the step's figures over processes, check and record them; all processes come to the same verdict."""
+        shares = {f"keep/router_{index}": policy.detach().float().mean() for index, policy in enumerate(keep)}
+        figures = {name: value.detach().float() for name, value in losses.items()} | shares
+        stop = torch.tensor(float(self.stop_requested), device=self.device)
+        means = mean_over_processes(torch.stack([*figures.values(), stop])).tolist()
+        self.stopping = means.pop() > 0
+        named = dict(zip(figures, means, strict=True))
+        total = sum(named[name] for name in losses)
+        if not math.isfinite(total):
+            self._refuse(batch, {name: value.item() for name, value in losses.items()})
+        if shares:
+            named["keep/total"] = sum(named[name] for name in shares) / len(shares)
+        named["total_loss"] = total
+        self.storage.put_scalars(data_time=waited, **named)
+        self._recent[self.iter] = named
+        self._recent.pop(self.iter - SMOOTHED, None)
+
+    def _refuse(self, batch: Mapping[str, Any], losses: dict[str, float]) -> None:
+        path = self.output_dir / f"nonfinite_batch_rank{comm.get_rank()}.json"
+        # JSON knows no NaN
+        listed = {name: str(value) for name, value in losses.items()}
+        record = {"iteration": self.iter, "names": list(batch["name"]), "losses": listed}
+        content = json.dumps(record, indent=2).encode()
+        write_atomically(path, lambda file: file.write(content))
+        raise NonFiniteLoss(
+            f"a loss became infinite or NaN at iteration {self.iter}: the files of the batch are listed in {path}"
+        )
+
+    def _time(self, started: float, waited: float, images: int) -> None:
+        """Throughput of the previous step, from its start to this one's: hooks included."""
+        if self._previous is not None:
+            seconds = started - self._previous[0]
+            self.storage.put_scalars(images_per_second=images * comm.get_world_size() / seconds)
+            self.storage.put_scalars(data_wait=self._previous[1] / seconds)
+        self._previous = (started, waited)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "grad_scaler": self.scaler.state_dict(), "recent": dict(self._recent)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        if state_dict["grad_scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(state_dict["grad_scaler"])
+        self._recent = dict(state_dict.get("recent", {}))  # checkpoints of earlier versions have none

@@ -1,0 +1,116 @@
+"""Scoring the model on a folder with ground truth, while it trains or on its own."""
+
+import copy
+import logging
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from torch import nn
+
+from data.files import FileError, read_alpha, read_image, read_trimap
+from data.folders import Pair, find_pairs
+from engine.training.checkpoint import AtomicCheckpointer
+from metrics.scores import Scores, score_pair
+from modeling.inference.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+
+METRICS = ("sad", "mse", "grad", "conn")
+
+
+def validation_pairs(root: Path) -> list[Pair]:
+    """Images of a folder with trimap and alpha; raises ValueError where any lacks one."""
+    pairs = find_pairs(root)
+    bad = [f"{pair.name}: {pair.problem or 'no alpha'}" for pair in pairs if pair.problem or pair.alpha is None]
+    if bad:
+        raise ValueError(f"{root}: {len(bad)} of {len(pairs)} images cannot be scored, for example {bad[0]}")
+    return pairs
+
+
+def student_copy(model: nn.Module) -> nn.Module:
+    """A copy of the bare network without its teacher, for a predictor to prepare as it likes."""
+    teacher = getattr(model, "teacher_backbone", None)
+    if teacher is None:
+        return copy.deepcopy(model)
+    model.teacher_backbone = None
+    try:
+        return copy.deepcopy(model)
+    finally:
+        model.teacher_backbone = teacher
+
+
+def validate(model: nn.Module, pairs: list[Pair], device: torch.device) -> dict[str, float]:
+    """Mean scores over `pairs`, which the processes share; images that cannot be read are logged and left out.
+
+    Returns:
+        mean of each metric, and the number of images, the same on every process; empty where none could be scored.
+    """
+    predictor = Predictor(student_copy(model), device=str(device))
+    own = [_score(predictor, pair) for pair in pairs[comm.get_rank() :: comm.get_world_size()]]
+    scores = [score for part in comm.all_gather(own) for score in part if score is not None and score.defined]
+    if not scores:
+        return {}
+    means = {metric: statistics.fmean(getattr(score, metric) for score in scores) for metric in METRICS}
+    return {**means, "images": len(scores)}
+
+
+def _score(predictor: Predictor, pair: Pair) -> Scores | None:
+    try:
+        target = read_alpha(pair.alpha)
+        trimap = read_trimap(pair.trimap)
+        alpha = predictor.predict(read_image(pair.image), trimap, pair.name)
+        grey = np.rint(alpha * 255).astype(np.uint8)
+        return score_pair(grey, _as_uint8(target), trimap)
+    except (FileError, ValueError) as error:
+        logger.warning("left out of the validation: %s: %s", pair.name, error)
+        return None
+
+
+def _as_uint8(alpha: np.ndarray) -> np.ndarray:
+    return alpha if alpha.dtype == np.uint8 else np.rint(alpha / 257).astype(np.uint8)
+
+
+class Validation(HookBase):
+    """Scores the model every `period` iterations and at the end; keeps the best one as `model_best.pth`.
+
+    Args:
+        pairs: what to score.
+        period: iterations.
+        checkpointer: writes the best model; its description takes the scores along.
+    """
+
+    def __init__(self, pairs: list[Pair], period: int, checkpointer: AtomicCheckpointer) -> None:
+        self.pairs, self.period, self.checkpointer = pairs, period, checkpointer
+        self.best: float | None = None
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done % self.period and done != self.trainer.max_iter:
+            return
+        scores = validate(self.checkpointer.model, self.pairs, self.trainer.device)
+        if not scores:
+            logger.warning("iteration %d: no validation image could be scored", self.trainer.iter)
+            return
+        logger.info("iteration %d: %s", self.trainer.iter, format_scores(scores))
+        named = {f"validation/{metric}": scores[metric] for metric in METRICS}
+        self.trainer.storage.put_scalars(smoothing_hint=False, **named)
+        self.checkpointer.description["metrics"] = scores
+        if self.best is None or scores["sad"] < self.best:
+            self.best = scores["sad"]
+            self.checkpointer.save("model_best", tag=False, iteration=self.trainer.iter)
+
+    def state_dict(self) -> dict[str, float]:
+        return {} if self.best is None else {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.best = state["best"]
+
+
+def format_scores(scores: dict[str, float]) -> str:
+    """One line for a log."""
+    values = "  ".join(f"{metric.upper()} {scores[metric]:.3f}" for metric in METRICS)
+    return f"{values}  over {scores['images']} images"

@@ -1,0 +1,1 @@
+"""Safe reading of weight files, published layouts and initial weights."""

@@ -1,0 +1,112 @@
+"""Reading weights safely and strictly: published layouts renamed to ours, clear lists of what does not fit."""
+
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .files import CheckpointError, one_line, read_file
+
+TEACHER = "teacher_backbone."
+_LISTED = 12  # names shown of each kind of mismatch
+_NAME_LENGTH = 100  # of them
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+_FROM_TRANSFORMERS = (
+    (re.compile(r"^backbone\.embeddings\.position_embeddings$"), "backbone.pos_embed"),
+    (re.compile(r"^backbone\.embeddings\.projection\."), "backbone.patch_embed.proj."),
+    (re.compile(r"^backbone\.encoder\.layer\.(\d+)\.attention\."), r"backbone.blocks.\1.attn."),
+    (re.compile(r"^backbone\.encoder\.layer\.(\d+)\."), r"backbone.blocks.\1."),
+    (re.compile(r"^decoder\.convstream\.convs\.(\d+)\.batch_norm\."), r"decoder.convstream.convs.\1.bn."),
+    (re.compile(r"^decoder\.fusion_blocks\.(\d+)\.conv\.batch_norm\."), r"decoder.fusion_blks.\1.conv.bn."),
+    (re.compile(r"^decoder\.fusion_blocks\."), "decoder.fusion_blks."),
+)
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint under our names, on the CPU, mapped from the file where its format allows it.
+
+    Accepts `.safetensors`, and `.pth` files that hold a state dict, bare or under `model` (or `state_dict`), with or
+    without a common `module.` prefix, and the names of Hugging Face's `VitMatteForImageMatting`. Code in a pickle is
+    never run.
+
+    Raises:
+        CheckpointError: the file is missing, broken, not a checkpoint, or holds more, or other things, than tensors.
+    """
+    state = read_file(path)
+    for key in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path}: holds no state dict (expected tensors by name, bare or under 'model')")
+    state = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    if odd := [name for name, value in state.items() if not _is_plain(value)]:
+        raise CheckpointError(f"{path}: {len(odd)} tensors hold no plain numbers: {_shorten(odd)}; save as float32")
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return {our_name(name): value for name, value in state.items()}
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a checkpoint into `model`, strictly; a teacher in the file is ignored where the model has none.
+
+    Raises:
+        CheckpointError: listing the missing, unexpected and misshapen names.
+    """
+    state = read_state_dict(path)
+    if hasattr(model, "convert_state_dict"):
+        state = model.convert_state_dict(state)
+    expected = model.state_dict()
+    if not any(name.startswith(TEACHER) for name in expected):
+        state = {name: value for name, value in state.items() if not name.startswith(TEACHER)}
+    problems = mismatches(expected, state)
+    if problems:
+        raise CheckpointError(f"{path} does not fit {type(model).__name__} (wrong config?): {'; '.join(problems)}")
+    model.load_state_dict(state)
+
+
+def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    """Describe how the names, shapes and types of `found` differ from those expected; empty where they agree.
+
+    Only where all of them do, the numbers themselves are looked at, and those that are not finite are a problem.
+    """
+    misshapen = [
+        f"{name} {tuple(found[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in found and found[name].shape != value.shape
+    ]
+    kinds = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "misshapen": misshapen,
+        "of a wrong type": [
+            f"{name} {found[name].dtype}"
+            for name, value in expected.items()
+            if name in found and (found[name].dtype in _FLOATING) != value.is_floating_point()
+        ],
+    }
+    if not any(kinds.values()):
+        kinds = {"not finite (damaged?)": [name for name in expected if not found[name].isfinite().all()]}
+    return [f"{len(names)} {kind}: {_shorten(names)}" for kind, names in kinds.items() if names]
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Numbers of a usual type, each of which the file holds: not sparse, quantised, without data, or repeated."""
+    if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in (*_FLOATING, *_WHOLE):
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _shorten(names: list[str]) -> str:
+    more = len(names) - _LISTED
+    listed = ", ".join(one_line(name, _NAME_LENGTH) for name in names[:_LISTED])
+    return listed + (f", ... and {more} more" if more > 0 else "")
+
+
+def our_name(name: str) -> str:
+    """Our name of a tensor that Hugging Face's `VitMatteForImageMatting` calls `name`; others stay as they are."""
+    for pattern, replacement in _FROM_TRANSFORMERS:
+        name = pattern.sub(replacement, name)
+    return name

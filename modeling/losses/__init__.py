@@ -1,0 +1,1 @@
+"""Loss terms, the criteria made of them, and distillation."""

@@ -1,0 +1,135 @@
+"""Terms of the training criterion as functions on alpha mattes."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..backbone.routing import kept_ratio, mean_over_processes
+
+PUBLISHED_AREA = 512 * 512  # the published losses are scaled for crops of this many pixels
+PYRAMID_LEVELS = 5
+BAND_LEVELS, BAND_SIGMA = 5, 1.5  # of AEMatter's frequency bands
+
+
+def masked_l1(alpha: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute difference over a mask, scaled by 512 * 512 / (H * W); 0 for an empty mask.
+
+    The mask's size is that of the batch over all processes.
+
+    Args:
+        alpha, target, mask: (B, 1, H, W), mask of 0 and 1.
+    """
+    return (alpha * mask - target * mask).abs().mean() * _area_scale(mask)
+
+
+def _area_scale(mask: Tensor) -> Tensor:
+    """B * 512 * 512 / (size of the mask), 0 for an empty mask."""
+    size = mean_over_processes(mask.sum())
+    return torch.where(size > 0, len(mask) * PUBLISHED_AREA / size.clamp(min=1), 0)
+
+
+def gradient_penalty(alpha: Tensor, target: Tensor, mask: Tensor, sparsity: float = 0.01) -> Tensor:
+    """Difference of Sobel gradients over a mask, plus a small penalty on the gradients themselves.
+
+    Args:
+        alpha, target, mask: (B, 1, H, W).
+        sparsity: weight of the penalty.
+    """
+    sobel = alpha.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    kernel = torch.stack([sobel, sobel.t()])[:, None]  # (2, 1, 3, 3)
+    slopes = F.conv2d(alpha, kernel, padding=1)  # (B, 2, H, W)
+    wanted = F.conv2d(target, kernel, padding=1)
+    terms = (slopes * mask - wanted * mask).abs() + sparsity * (slopes * mask).abs()
+    return 2 * terms.mean() * _area_scale(mask)  # twice: the two directions are summed, not averaged
+
+
+def laplacian_pyramid(x: Tensor, levels: int = PYRAMID_LEVELS) -> list[Tensor]:
+    """Band-pass levels of (B, 1, H, W), finest first; the low-pass rest is dropped. Sides must be at least 64."""
+    smallest = 2 ** (levels + 1)
+    if min(x.shape[-2:]) < smallest:
+        raise ValueError(f"a pyramid of {levels} levels needs sides of at least {smallest}, got {tuple(x.shape)}")
+    bands = []
+    for _ in range(levels):
+        x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
+        down = _blur(x)[..., ::2, ::2]
+        spread = torch.zeros_like(x)
+        spread[..., ::2, ::2] = 4 * down
+        bands.append(x - _blur(spread))
+        x = down
+    return bands
+
+
+def _blur(x: Tensor) -> Tensor:
+    """5x5 binomial filter by sums of shifted maps: convolving one channel is slow on CPUs in its backward pass."""
+    x = F.pad(x, (2, 2, 2, 2), mode="reflect")
+    for axis in (-2, -1):
+        parts = [x.narrow(axis, shift, x.shape[axis] - 4) for shift in range(5)]
+        x = (parts[0] + parts[4]) / 16 + (parts[1] + parts[3]) / 4 + parts[2] * 0.375
+    return x
+
+
+def laplacian_loss(alpha: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of pyramid levels, level l weighted by 2^l / 5."""
+    bands = laplacian_pyramid(alpha - target)  # linear
+    return sum(2**level * band.abs().mean() for level, band in enumerate(bands)) / PYRAMID_LEVELS
+
+
+def matting_losses(alpha: Tensor, target: Tensor, unknown: Tensor) -> dict[str, Tensor]:
+    """The four published terms, by their published names; their plain sum is the criterion of ViTMatte.
+
+    Args:
+        alpha, target: (B, 1, H, W).
+        unknown: (B, 1, H, W), 1 where the trimap is unknown, else 0.
+    """
+    return {
+        "unknown_l1_loss": masked_l1(alpha, target, unknown),
+        "known_l1_loss": masked_l1(alpha, target, (unknown == 0).to(alpha.dtype)),
+        "loss_pha_laplacian": laplacian_loss(alpha, target),
+        "loss_gradient_penalty": gradient_penalty(alpha, target, unknown),
+    }
+
+
+def distillation_loss(features: Tensor, teacher_features: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean squared difference of (B, C, h, w) features, of tokens weighed by (B, 1, h, w) or alike."""
+    if weights is None:
+        return F.mse_loss(features.float(), teacher_features.float())
+    squares = (features.float() - teacher_features.float()).square()
+    return (squares * weights).sum() / (weights.sum() * features.shape[1])
+
+
+def ratio_loss(policies: Sequence[Tensor], keep_ratio: float) -> Tensor:
+    """BATR: squared distance of the batch's share of routed tokens from its target."""
+    return (kept_ratio(policies) - keep_ratio) ** 2
+
+
+def unknown_l1(alpha: Tensor, target: Tensor, unknown: Tensor) -> Tensor:
+    """Smooth absolute difference per unknown pixel, mean over the batch.
+
+    Args:
+        alpha, target, unknown: (B, 1, H, W) float32, unknown of 0 and 1.
+    """
+    difference = (((alpha - target) * unknown) ** 2 + 1e-12).sqrt().sum(dim=(1, 2, 3))
+    return (difference / (unknown.sum(dim=(1, 2, 3)) + 5)).mean()
+
+
+def gaussian_bands(x: Tensor, levels: int = BAND_LEVELS) -> list[Tensor]:
+    """Differences of (B, 1, H, W) from its blurred copy, finest first; each level halves the blurred one."""
+    smallest = 3 * 2 ** (levels - 1)
+    if min(x.shape[-2:]) < smallest:
+        raise ValueError(f"{levels} levels need sides of at least {smallest} px, got {tuple(x.shape[-2:])}")
+    line = torch.exp(-(torch.arange(-2, 3, dtype=x.dtype, device=x.device) ** 2) / (2 * BAND_SIGMA**2))
+    line = line / line.sum()
+    bands = []
+    for _ in range(levels):
+        blurred = F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), (line[:, None] * line)[None, None])
+        bands.append(x - blurred)
+        x = F.avg_pool2d(blurred, 2)
+    return bands
+
+
+def band_loss(alpha: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of the bands, band k weighted by 2^k."""
+    pairs = zip(gaussian_bands(alpha.clamp(0, 1)), gaussian_bands(target), strict=True)
+    return sum(2**k * (a - b).abs().mean() for k, (a, b) in enumerate(pairs))
