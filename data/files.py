@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -123,6 +123,29 @@ def is_complete(path: str | Path, size: tuple[int, int], bit_depth: int) -> bool
     except FileError:
         return False
     return alpha.shape == tuple(size) and alpha.itemsize * 8 == bit_depth
+
+
+def real_path(path: str | Path) -> str:
+    """Absolute path with links resolved; a loop of links ends at the link that closes it."""
+    return os.path.realpath(path)
+
+
+def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse outputs that would overwrite an input or one another. Call it before work begins.
+
+    Args:
+        outputs: files that will be written.
+        inputs: files that will be read; those in a folder are listed one by one.
+
+    Raises:
+        FileError: names the first output that cannot stay.
+    """
+    taken = {real_path(path): "an input" for path in inputs}
+    for path in outputs:
+        place = real_path(path)
+        if place in taken:
+            raise FileError(f"{path}: the output would overwrite {taken[place]}; choose another place for it")
+        taken[place] = "another output"
 
 
 def write_alpha(path: str | Path, alpha: np.ndarray, bit_depth: int = 8) -> None:

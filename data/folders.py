@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.files import IMAGE_SUFFIXES, FileError
+from data.files import IMAGE_SUFFIXES, FileError, real_path
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +93,8 @@ def find_masked(root: str | Path, mask_folder: str | Path) -> list[Pair]:
     named = [root / name for layout in LAYOUTS for name in layout.image if (root / name).is_dir()]
     image_folder = named[0] if len(named) == 1 else root
     images, masks = images_by_name(image_folder), images_by_name(mask_folder)
-    inside = {path.resolve() for paths in masks.values() for path in paths}
-    images = {name: paths for name, paths in images.items() if paths[0].resolve() not in inside}
+    inside = {real_path(path) for paths in masks.values() for path in paths}
+    images = {name: paths for name, paths in images.items() if real_path(paths[0]) not in inside}
     if not images:
         raise FileError(f"{image_folder}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
     pairs = [_pair(name, images[name], masks.get(name, []), [], mask_folder, "mask") for name in sorted(images)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.files import FileError, read_alpha, remove_leftovers, snap_trimap, write_alpha
+from data.files import FileError, check_outputs, read_alpha, remove_leftovers, snap_trimap, write_alpha
 from data.masks import trimap_from_mask
 from data.products.clips import VIDEO_KINDS, Clip, Frame, open_clip, pair_frames, write_video
 from data.products.colours import extend_colours, quantise, write_colours
@@ -73,8 +73,7 @@ class ClipJob:
 def open_job(clip: Path, guide: Path, guide_is_mask: bool, output: Path, outputs: Outputs, rate: Fraction) -> ClipJob:
     """Open what is read and make sure that nothing of it is written over."""
     job = ClipJob(open_clip(clip), open_clip(guide), guide_is_mask, output, outputs, rate)
-    if output.resolve() in (clip.resolve(), guide.resolve()):
-        raise FileError(f"{output}: the output would overwrite an input; choose another place for it")
+    check_outputs([output], [clip, guide])
     if not job.is_video and output.suffix:
         raise FileError(f"{output}: videos are {', '.join(VIDEO_KINDS)}; name one of them, or a folder for the frames")
     return job

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from data.files import UNKNOWN, FileError, image_size, read_image, read_trimap, remove_leftovers
+from data.files import UNKNOWN, FileError, check_outputs, image_size, read_image, read_trimap, remove_leftovers
 from data.folders import Pair
 from data.masks import read_mask, trimap_from_mask
 from engine.batch.outputs import Outputs
@@ -90,11 +90,7 @@ def plan(pairs: Sequence[Pair], output_dir: Path, outputs: Outputs = ALPHA_ONLY)
 def checked(jobs: list[Job], outputs: Outputs = ALPHA_ONLY) -> list[Job]:
     """The same jobs, none of which writes to a file that another reads or writes."""
     inputs = (path for job in jobs for path in (job.pair.image, job.pair.trimap, job.pair.mask, job.pair.alpha) if path)
-    taken = {path.resolve(): "an input" for path in inputs}
-    for path in (path for job in jobs for path in outputs.paths(job.output)):
-        if path.resolve() in taken:
-            raise FileError(f"{path}: the output would overwrite {taken[path.resolve()]}; choose another place for it")
-        taken[path.resolve()] = "another output"
+    check_outputs((path for job in jobs for path in outputs.paths(job.output)), inputs)
     return jobs
 
 

@@ -399,3 +399,19 @@ def test_a_writer_whose_file_was_taken_for_a_leftover_takes_another(tmp_path, mo
     monkeypatch.setattr(files.fcntl, "flock", cleaned_before_the_lock)
     files.write_atomic(tmp_path / "a", b"whole")
     assert len(set(names)) == 2 and (tmp_path / "a").read_bytes() == b"whole" and os.listdir(tmp_path) == ["a"]
+
+
+def test_outputs_never_overwrite_inputs_or_one_another(tmp_path):
+    (tmp_path / "in.png").touch()
+    (tmp_path / "link").symlink_to("in.png")
+    (tmp_path / "folder").symlink_to(tmp_path)
+    loop = tmp_path / "loop.png"
+    loop.symlink_to("loop.png")
+    files.check_outputs([tmp_path / "out.png", tmp_path / "other.png"], [tmp_path / "in.png", loop])
+    for output in ("in.png", "link", "folder/in.png", "x/../in.png"):
+        with pytest.raises(FileError, match="would overwrite an input; choose another place"):
+            files.check_outputs([tmp_path / output], [tmp_path / "in.png"])
+    with pytest.raises(FileError, match=r"loop\.png: the output would overwrite an input"):
+        files.check_outputs([loop], [loop])
+    with pytest.raises(FileError, match="would overwrite another output"):
+        files.check_outputs([tmp_path / "a", tmp_path / "folder" / "a"])
