@@ -16,7 +16,7 @@ from engine.batch.clips import open_job, run_clip
 from engine.batch.outputs import Outputs
 
 RATE, TIME_BASE = Fraction(24), Fraction(1, 24000)
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class TrimapAsAlpha:

@@ -6,7 +6,7 @@ import pytest
 
 from engine.training import manifest as describe
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not in a git clone")
@@ -29,5 +29,5 @@ def test_a_tag_does_not_hide_the_commit(monkeypatch: pytest.MonkeyPatch, tmp_pat
     git("init")
     git("commit", "--allow-empty", "--no-gpg-sign", "-m", "first")
     git("tag", "--no-sign", "-a", "v1", "-m", "v1")
-    monkeypatch.setattr(describe, "__file__", str(tmp_path / "describe.py"))
+    monkeypatch.setattr(describe, "__file__", str(tmp_path / "manifest.py"))
     assert describe.commit() == git("rev-parse", "HEAD")

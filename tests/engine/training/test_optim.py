@@ -11,7 +11,7 @@ from modeling.backbone.vit import ViT
 from modeling.decoder.detail_capture import DetailCapture
 from modeling.mematte import MEMatte
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 RATE, DECAY = 0.65, 0.1
 
 # name: (power of 0.65, weight decay)

@@ -11,7 +11,7 @@ import torch
 from modeling.inference.memory import in_use, peak
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_peak_remembers_what_was_held():
