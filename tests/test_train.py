@@ -15,7 +15,7 @@ import torch
 from train import main
 
 ROOT = Path(__file__).parents[1]
-TINY = "tests/engine/tiny.py"
+TINY = "tests/engine/training/tiny.py"
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
