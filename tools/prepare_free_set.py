@@ -36,7 +36,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cutouts", type=Path, required=True, help="RGBA cut-outs (WebP, PNG)")
     parser.add_argument("--backgrounds", type=Path, required=True, help="photographs")
     parser.add_argument("--output", type=Path, required=True, help="where the sets go")
-    parser.add_argument("--held-out", type=Path, default=Path("weights/held_out.txt"),
+    parser.add_argument("--held-out", type=Path, default=Path("data/prepare/splits/free.txt"),
                         help="stems that are only for validation (default: %(default)s)")  # fmt: skip
     parser.add_argument("--share", type=float, default=0.12, help="of objects held out, where drawn (%(default)s)")
     parser.add_argument("--drawn", type=int, default=150, metavar="N", help="drawings of each kind (%(default)s)")
