@@ -1,12 +1,12 @@
-"""What a person sees: one line a message, whatever the names of files or the errors of libraries hold."""
+"""Terminal logging: one printable line per message, whatever file names or errors of libraries contain."""
 
 import logging
-
-import cv2
+import os
+import sys
 
 
 def escaped(text: str) -> str:
-    """`text` with line breaks and control characters written out, so that no file name can forge or paint a line."""
+    """`text` with control characters escaped, so that no file name can forge or colour a line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
@@ -23,8 +23,25 @@ class OneLine(logging.Formatter):
 
 def log_to_terminal(level: int = logging.WARNING) -> None:
     """Set up the logging of a script, warnings of libraries included."""
+    import cv2
+
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(levelname)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(True)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+
+
+def open_standard_streams() -> None:
+    """Lead standard streams that are closed to nowhere.
+
+    The first files that are opened would take their numbers otherwise, and libraries would write messages into them.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+            assert opened == number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))

@@ -16,6 +16,7 @@ import evaluation
 import inference
 from data.files import read_alpha, read_image
 from engine.build import build_model
+from modeling import Predictor
 from tools.reference.weights import fill_
 
 REPOSITORY = Path(inference.__file__).parent
@@ -157,7 +158,7 @@ def test_resume_and_overwrite(dataset, checkpoint, capsys):
 
 
 def test_interrupted_run_keeps_what_is_finished(dataset, checkpoint, monkeypatch, capsys, caplog):
-    matte = inference.Predictor.run
+    matte = Predictor.run
 
     def interrupted(self, image, trimap, name):
         if image.shape[0] == 33:
@@ -165,7 +166,7 @@ def test_interrupted_run_keeps_what_is_finished(dataset, checkpoint, monkeypatch
         return matte(self, image, trimap, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inference.Predictor, "run", interrupted)
+        patch.setattr(Predictor, "run", interrupted)
         assert inference.main(folder_command(checkpoint, dataset)) == 130
     assert "interrupted; finished files are complete" in last_error(capsys, caplog)
     assert os.listdir(dataset.parent / "out") == ["0.png"]
@@ -213,7 +214,7 @@ def test_tiny_images_of_one_hot_networks(tmp_path, one_hot_model):
 
 def test_tta_averages_eight_views(dataset, checkpoint):
     assert inference.main(folder_command(checkpoint, dataset, "--tta", "--bit-depth", "16")) == 0
-    predictor = inference.Predictor(build_model(CONFIG, TINY), checkpoint, device="cpu")
+    predictor = Predictor(build_model(CONFIG, TINY), checkpoint, device="cpu")
     image, trimap = read_image(dataset / "image" / "0.jpg"), read_alpha(dataset / "trimap" / "0.png")
     mean = 0
     for turns in range(4):

@@ -8,6 +8,8 @@ loaded model: resident memory on a CPU (Linux), the allocator's on CUDA.
   python tools/benchmark.py --sizes 512 1024 2048 --output output/benchmark
   python tools/benchmark.py --sizes 2048 --who mematte mematte-published --dtypes fp32 bf16 --rounds 3
   python tools/benchmark.py --sizes 4872x6017 --who mematte --max-memory 2GB
+
+Exit codes: 0 all measured, 1 some contestants failed or stopped, 2 wrong arguments.
 """
 
 import argparse
@@ -17,31 +19,47 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from tools import cli
 
-from tools.benchmarks.report import plot, table  # noqa: E402
-from tools.benchmarks.worker import Point  # noqa: E402
-from tools.benchmarks.worker import main as work  # noqa: E402
+if TYPE_CHECKING:
+    from tools.benchmarks.worker import Point
 
 CONTESTANTS = ("mematte", "mematte-published", "vitmatte", "vitmatte-published", "transformers")
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=parse_size, nargs="+", default=["512", "1024", "1536", "2048"],
-                        help="WIDTHxHEIGHT in pixels, or the side of a square")  # fmt: skip
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.make_parser(__doc__)
+    parser.add_argument(
+        "--sizes",
+        type=cli.size,
+        nargs="+",
+        default=[(side, side) for side in (512, 1024, 1536, 2048)],
+        metavar="WIDTHxHEIGHT",
+        help="pixels, or the side of a square (default: 512 1024 1536 2048)",
+    )
     parser.add_argument("--who", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS, help="contestants")
     parser.add_argument("--variant", default="S", choices=["S", "B"], help="size of the networks (default: S)")
-    parser.add_argument("--unknown", default="band", choices=["band", "all"],
-                        help="trimap: a band of 15 %% around a silhouette, or all unknown (default: band)")  # fmt: skip
-    parser.add_argument("--dtypes", nargs="+", default=["fp32"], choices=["fp32", "bf16", "fp16"],
-                        help="precisions; other implementations run in fp32 only")  # fmt: skip
+    parser.add_argument(
+        "--unknown",
+        default="band",
+        choices=["band", "all"],
+        help="trimap: a band of 15 %% around a silhouette, or all unknown (default: band)",
+    )
+    parser.add_argument(
+        "--dtypes",
+        nargs="+",
+        default=["fp32"],
+        choices=["fp32", "bf16", "fp16"],
+        help="precisions; other implementations run in fp32 only",
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--share", type=float, default=0.25, help="share of tokens that routers keep (default: 0.25)")
     parser.add_argument("--max-tokens", type=int, default=18500, help="token cap (default: 18500)")
@@ -58,7 +76,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def ask(point: Point, time_limit: float, calibrate: float | None = None) -> dict:
+def ask(point: "Point", time_limit: float, calibrate: float | None = None) -> dict:
     """One fresh process; its answer, or {"error": ...}."""
     request = json.dumps({"point": asdict(point), "calibrate": calibrate})
     command = [sys.executable, __file__, "--worker", request]
@@ -73,19 +91,28 @@ def ask(point: Point, time_limit: float, calibrate: float | None = None) -> dict
     return json.loads(lines[-1])
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height from "4872x6017" or "2048"."""
-    width, _, height = text.partition("x")
-    return int(width), int(height or width)
-
-
 def run_size(
     args: argparse.Namespace, size: tuple[int, int], contestants: list[tuple[str, str]], folder: Path
 ) -> list[dict]:
     """All contestants (who, dtype) at one size (width, height); those that fail are taken from the list."""
+    import numpy as np
+
+    from tools.benchmarks.worker import Point
+
     width, height = size
-    base = Point("mematte", args.variant, height, width, args.unknown, "fp32", args.device, args.max_tokens,
-                 args.threads, int(args.memory_limit * 1e9), args.max_memory)  # fmt: skip
+    base = Point(
+        who="mematte",
+        variant=args.variant,
+        height=height,
+        width=width,
+        unknown=args.unknown,
+        dtype="fp32",
+        device=args.device,
+        max_tokens=args.max_tokens,
+        threads=args.threads,
+        memory_limit=int(args.memory_limit * 1e9),
+        max_memory=args.max_memory,
+    )
     shifts: tuple[float, ...] = ()
     if any(who.startswith("mematte") for who, _ in contestants):
         shifts = tuple(ask(base, 4 * args.time_limit, args.share)["shifts"])
@@ -94,8 +121,8 @@ def run_size(
         for who, dtype in list(contestants):
             file = folder / "alpha.npy"
             first = round_number == 0 and not args.no_flops
-            point = replace(base, who=who, dtype=dtype, router_shifts=shifts, alpha_file=str(file),
-                            count_flops=first and "-" not in who and who != "transformers")  # fmt: skip
+            counted = first and "-" not in who and who != "transformers"
+            point = replace(base, who=who, dtype=dtype, router_shifts=shifts, alpha_file=str(file), count_flops=counted)
             asked = {"who": who, "dtype": dtype, "width": width, "height": height, "round": round_number}
             answer = {**asked, **ask(point, args.time_limit)}
             answer.pop("point", None)
@@ -110,12 +137,17 @@ def run_size(
     return results
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit code 0: all measured, 1: some contestants failed or stopped."""
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
     args = parse(argv)
     if args.worker:
+        from tools.benchmarks.worker import main as work
+
         work(args.worker)
         return 0
+    from tools.benchmarks.report import plot, table
+
     ours = ("mematte", "vitmatte")
     contestants = [(who, dtype) for who in args.who for dtype in (args.dtypes if who in ours else ["fp32"])]
     started = list(contestants)
@@ -125,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
             results += run_size(args, size, contestants, Path(folder))
     settings = {name: value for name, value in vars(args).items() if name not in ("worker", "output")}
     record = {"machine": platform.processor() or platform.machine(), "settings": settings, "results": results}
-    print(table(results))
+    cli.say(table(results))
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         (args.output / "results.json").write_text(json.dumps(record, indent=1) + "\n")

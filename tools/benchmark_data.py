@@ -1,142 +1,57 @@
-"""Crops a second of the training data on one core: the published order of operations against ours, interleaved.
+"""Measure training crops per second on one core: the published order of operations against ours, interleaved.
 
-python tools/benchmark_data.py                     # 1000x1000 and 4000x3000 foregrounds made on the spot
-python tools/benchmark_data.py --sizes 6000x4000 --crops 16
+  python tools/benchmark_data.py                     # 1000x1000 and 4000x3000 foregrounds made on the spot
+  python tools/benchmark_data.py --sizes 6000x4000 --crops 16
+
+Exit codes: 0 measured, 2 wrong arguments.
 """
 
 import argparse
-import logging
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-
-import cv2
-import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data.training import datasets, sources
-from data.training.datasets import MattingDataset
-from data.training.decode import decode_alpha, decode_colour
-from data.training.sources import BackgroundFolder, ForegroundFolder
-from tools.reference.composition import compose
+from engine.messages import log_to_terminal
+from tools import cli
 
-FOREGROUNDS, BACKGROUNDS = 4, 8
-BACKGROUND_SIZE = (480, 640)  # COCO's
+SMALLEST_SIDE_PX = 64
 
 
-class Stopwatch:
-    """Adds up the seconds of processor time spent in functions: one thread, so on an idle core those of the clock."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def watch(self, function: Callable) -> Callable:
-        """The same function, timed."""
-
-        def timed(*args):
-            start = time.process_time()
-            try:
-                return function(*args)
-            finally:
-                self.seconds += time.process_time() - start
-
-        return timed
-
-
-def make_files(root: Path, height: int, width: int) -> None:
-    """Textured JPEG foregrounds, PNG alphas with a soft outline and hairs, JPEG backgrounds."""
-    rng = np.random.default_rng(0)
-    for folder in ("fg", "alpha", "bg"):
-        (root / folder).mkdir()
-    for number in range(FOREGROUNDS):
-        cv2.imwrite(str(root / "fg" / f"{number}.jpg"), _texture(rng, height, width), [cv2.IMWRITE_JPEG_QUALITY, 90])
-        alpha = np.zeros((height, width), np.uint8)
-        centre, side = (width // 2, height // 2), min(height, width)
-        cv2.circle(alpha, centre, side * 3 // 10, 255, -1)
-        for angle in rng.uniform(0, 2 * np.pi, 200):
-            reach = side * rng.uniform(0.3, 0.45)
-            end = (int(centre[0] + reach * np.cos(angle)), int(centre[1] + reach * np.sin(angle)))
-            cv2.line(alpha, centre, end, 255, max(1, side // 1000), cv2.LINE_AA)
-        cv2.imwrite(str(root / "alpha" / f"{number}.png"), cv2.GaussianBlur(alpha, (0, 0), side / 1000))
-    for number in range(BACKGROUNDS):
-        cv2.imwrite(str(root / "bg" / f"{number}.jpg"), _texture(rng, *BACKGROUND_SIZE))
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line and check its values."""
+    parser = cli.make_parser(__doc__)
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=cli.size,
+        default=[(1000, 1000), (4000, 3000)],
+        metavar="WIDTHxHEIGHT",
+        help="pixels of the foregrounds, or the side of a square (default: 1000x1000 4000x3000)",
+    )
+    parser.add_argument("--crops", type=int, default=32, help="crops timed of each kind (default: %(default)s)")
+    parser.add_argument(
+        "--shared",
+        type=int,
+        default=4,
+        help="crops that share a decoded foreground in the third row (default: %(default)s)",
+    )
+    args = parser.parse_args(argv)
+    if args.crops < 1 or args.shared < 1 or min(map(min, args.sizes)) < SMALLEST_SIDE_PX:
+        parser.error(f"--sizes from {SMALLEST_SIDE_PX}x{SMALLEST_SIDE_PX}, --crops and --shared from 1")
+    return args
 
 
-def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
-    fine = rng.integers(0, 10, (height, width, 3), dtype=np.uint8)
-    return cv2.add(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), fine)
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = parse(argv)
+    log_to_terminal()
+    from tools.benchmarks.crops import measure
 
-
-def straightforward(dataset: MattingDataset, index: int, watch: Stopwatch) -> None:
-    """One crop in the published order; the decoders are ours, so that only the order differs."""
-    colour, alpha = watch.watch(decode_colour), watch.watch(decode_alpha)
-    rng = np.random.default_rng(index)
-    foregrounds = dataset.foregrounds
-    layers = [foregrounds.pick(index, rng)]
-    if rng.random() < dataset.settings.merge_probability:
-        layers.append(foregrounds.pick_other(index, rng))
-    parts = [(colour(layer.colour), alpha(layer.alpha).astype(np.float32) / 255) for layer in layers]
-    parts += [(None, None)] * (2 - len(parts))
-    compose(*parts[0], *parts[1], colour(dataset.backgrounds.pick(index)), rng)
-
-
-def measure(height: int, width: int, crops: int, shared: int) -> None:
-    """Print one table."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        make_files(root, height, width)
-        foregrounds, backgrounds = ForegroundFolder(root), BackgroundFolder(root / "bg")
-        single, several = (
-            MattingDataset(foregrounds, backgrounds, crops_per_foreground=count, length=crops, cache_mb=cache_mb)
-            for count, cache_mb in ((1, 0), (shared, 256))
-        )
-        names = ("published order", "ours", f"ours, {shared} crops a decode")
-        seconds, watches = [0.0] * len(names), [Stopwatch() for _ in names]
-        runs = (lambda i: straightforward(single, i, watches[0]), single.__getitem__, several.__getitem__)
-        straightforward(single, 0, Stopwatch())  # the first call of everything is slower
-        single[0]
-        for index in range(crops):
-            for number, run in enumerate(runs):
-                time_decoders(watches[number])
-                start = time.process_time()
-                run(index)
-                seconds[number] += time.process_time() - start
-    print(f"{width} x {height} foregrounds, {crops} crops each, one core, interleaved")
-    for name, spent, watch in zip(names, seconds, watches, strict=True):
-        print(
-            f"  {name:<26} {crops / spent:7.1f} crops/s   decoding {watch.seconds / spent:4.0%}   "
-            f"{seconds[0] / spent:5.1f}x"
-        )
-
-
-def time_decoders(watch: Stopwatch) -> None:
-    """Let the dataset's decoders be timed by this watch."""
-    sources.decode_alpha = watch.watch(decode_alpha)
-    sources.decode_colour = datasets.decode_colour = watch.watch(decode_colour)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", default=["1000x1000", "4000x3000"], help="WIDTHxHEIGHT in pixels")
-    parser.add_argument("--crops", type=int, default=32, help="crops timed of each kind")
-    parser.add_argument("--shared", type=int, default=4, help="crops that share a decoded foreground in the third row")
-    args = parser.parse_args()
-    try:
-        sizes = [tuple(map(int, size.split("x"))) for size in args.sizes]
-    except ValueError:
-        parser.error(f"--sizes takes WIDTHxHEIGHT, not {' '.join(args.sizes)}")
-    if args.crops < 1 or args.shared < 1 or any(len(size) != 2 or min(size) < 64 for size in sizes):
-        parser.error("sizes from 64x64 on, at least 1 crop")
-    logging.basicConfig(level=logging.WARNING)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    for width, height in sizes:
-        measure(height, width, args.crops, args.shared)
+    for width, height in args.sizes:
+        cli.say(measure(height, width, args.crops, args.shared))
     return 0
 
 

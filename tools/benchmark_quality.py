@@ -18,42 +18,53 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data.files import FileError, write_atomic  # noqa: E402
-from data.parallel import available_cores  # noqa: E402
-from engine.messages import log_to_terminal  # noqa: E402
-from engine.training.validation import validation_pairs  # noqa: E402
-from tools.quality.methods import CLASSICAL, Method  # noqa: E402
-from tools.quality.report import common_images, routing_table, score_table  # noqa: E402
-from tools.quality.run import measure  # noqa: E402
+from engine.messages import log_to_terminal
+from tools import cli
+
+if TYPE_CHECKING:
+    from tools.quality.methods import Method
 
 logger = logging.getLogger("benchmark_quality")
 LEARNT = "MEMatte-T, 25 %"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line and check its values."""
+    parser = cli.make_parser(__doc__)
     parser.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="images, trimaps and alphas")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON file of all measurements")
-    parser.add_argument("--student", type=Path, default=ROOT / "weights/MEMatte_T.safetensors", metavar="FILE",
-                        help="weights of MEMatte-T (default: the shipped ones)")  # fmt: skip
-    parser.add_argument("--teacher", type=Path, default=ROOT / "weights/ViTMatte_T.safetensors", metavar="FILE",
-                        help="weights of ViTMatte-T (default: the shipped ones)")  # fmt: skip
+    parser.add_argument(
+        "--student",
+        type=Path,
+        default=cli.ROOT / "weights/MEMatte_T.safetensors",
+        metavar="FILE",
+        help="weights of MEMatte-T (default: the shipped ones)",
+    )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        default=cli.ROOT / "weights/ViTMatte_T.safetensors",
+        metavar="FILE",
+        help="weights of ViTMatte-T (default: the shipped ones)",
+    )
     parser.add_argument("--no-classical", action="store_true", help="without closed-form and KNN, which take longest")
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"], help="precision (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="cores (all %(default)s)")
+    parser.add_argument("--threads", type=int, default=cli.cores(), metavar="N", help="cores (all %(default)s)")
     args = parser.parse_args(argv)
     if args.threads < 1:
         parser.error("--threads must be at least 1")
     return args
 
 
-def methods(args: argparse.Namespace) -> list[Method]:
+def methods(args: argparse.Namespace) -> "list[Method]":
     """Rows of the table."""
-    student, teacher = ROOT / "configs/MEMatte_T.py", ROOT / "configs/ViTMatte_T.py"
+    from tools.quality.methods import CLASSICAL, Method
+
+    student, teacher = cli.ROOT / "configs/MEMatte_T.py", cli.ROOT / "configs/ViTMatte_T.py"
     rows = [] if args.no_classical else [Method(label) for label in CLASSICAL]
     return [
         *rows,
@@ -66,19 +77,26 @@ def methods(args: argparse.Namespace) -> list[Method]:
 
 
 def read_results(path: Path, settings: dict) -> dict:
-    """What a file holds of these settings."""
+    """Results in a file that were measured with these settings; none without a file."""
     if not path.is_file():
         return {}
     stored = json.loads(path.read_text(encoding="utf-8"))
     if stored.get("settings") != settings:
-        raise FileError(f"{path}: was measured with other settings ({stored.get('settings')}); choose another --output")
+        raise ValueError(
+            f"{path}: was measured with other settings ({stored.get('settings')}); choose another --output"
+        )
     return stored["results"]
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    log_to_terminal(logging.INFO)
     args, failed = parse(argv), 0
+    log_to_terminal(logging.INFO)
+    from engine.training.validation import validation_pairs
+    from tools.quality.report import common_images, routing_table, score_table
+    from tools.quality.run import measure
+
     settings = {"images": args.data_dir.name, "dtype": args.dtype, "threads": args.threads}
     try:
         pairs = validation_pairs(args.data_dir)
@@ -98,12 +116,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             logger.error("%s: %s", method.label, error)
             failed += 1
             continue
-        write_atomic(args.output, json.dumps({"settings": settings, "results": results}).encode())
+        cli.write_json(args.output, {"settings": settings, "results": results})
     if results:
-        print(score_table(results))
-        print(f"\nmeans over {len(common_images(results))} of {len(pairs)} images: those that every method could do\n")
+        cli.say(score_table(results))
+        cli.say(
+            f"\nmeans over {len(common_images(results))} of {len(pairs)} images: those that every method could do\n"
+        )
     if LEARNT in results:
-        print(routing_table(results[LEARNT]))
+        cli.say(routing_table(results[LEARNT]))
     return 1 if failed else 0
 
 

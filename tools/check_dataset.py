@@ -11,32 +11,28 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data.files import FileError, image_size
-from data.training.augment import CropSettings
-from data.training.crops import CompositionSettings
-from data.training.datasets import MattingDataset
-from data.training.decode import DecodedCache, decode_colour
-from data.training.sources import (
-    BackgroundFolder,
-    CutoutFolder,
-    ForegroundFolder,
-    inspect_foregrounds,
-    list_images,
-    resolve_root,
-)
 from engine.messages import escaped
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from data.training.datasets import MattingDataset
 
 logger = logging.getLogger("check_dataset")
 
 
 def check_foregrounds(root: Path, colour_dir: str, alpha_dir: str | None) -> tuple[int, list[str]]:
-    """Decode everything; how many pairs are usable, and one line for each that is not."""
+    """Decode everything; returns the number of usable pairs, and one line for each bad file."""
+    import numpy as np
+
+    from data.files import FileError
+    from data.training.decode import DecodedCache
+    from data.training.sources import inspect_foregrounds
+
     report = inspect_foregrounds(root, colour_dir, alpha_dir)
     problems, cache = list(report.problems), DecodedCache(2**28)
     soft = []
@@ -57,6 +53,10 @@ def check_foregrounds(root: Path, colour_dir: str, alpha_dir: str | None) -> tup
 
 def check_backgrounds(root: Path, crop_px: int) -> tuple[int, list[str]]:
     """The same for backgrounds."""
+    from data.files import FileError, image_size
+    from data.training.decode import decode_colour
+    from data.training.sources import list_images
+
     problems, sizes = [], []
     for path in list_images(root, recursive=True):
         try:
@@ -76,13 +76,20 @@ def check_backgrounds(root: Path, crop_px: int) -> tuple[int, list[str]]:
 
 
 def _print_sizes(sizes: Sequence[tuple[int, int]]) -> None:
+    import numpy as np
+
     long, short = (np.percentile([choose(size) for size in sizes], [0, 50, 100]).astype(int) for choose in (max, min))
-    print(f"  longer side {long[0]} / {long[1]} / {long[2]}, shorter {short[0]} / {short[1]} / {short[2]} pixels "
-          "(least, median, most)")  # fmt: skip
+    print(
+        f"  longer side {long[0]} / {long[1]} / {long[2]}, shorter {short[0]} / {short[1]} / {short[2]} pixels "
+        "(least, median, most)"
+    )
 
 
-def contact_sheet(dataset: MattingDataset, count: int, cell_px: int = 192) -> np.ndarray:
+def contact_sheet(dataset: "MattingDataset", count: int, cell_px: int = 192) -> "np.ndarray":
     """uint8 RGB: a row for two crops, each as composite, trimap, alpha, and the object alone on a checkerboard."""
+    import cv2
+    import numpy as np
+
     cells = []
     for index in np.random.default_rng(dataset.seed).permutation(len(dataset))[:count]:
         sample = dataset[int(index)]
@@ -123,7 +130,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def write_sheet(args: argparse.Namespace) -> None:
-    """Crops of what is usable."""
+    """Write crops of the usable files."""
+    import cv2
+
+    from data.files import FileError
+    from data.training.augment import CropSettings
+    from data.training.crops import CompositionSettings
+    from data.training.datasets import MattingDataset
+    from data.training.sources import BackgroundFolder, CutoutFolder, ForegroundFolder
+
     if args.cutouts:
         foregrounds = CutoutFolder(args.root, args.fg, skip_bad=True)
     else:
@@ -138,6 +153,8 @@ def write_sheet(args: argparse.Namespace) -> None:
 
 def _found(folder: Path) -> Path:
     """A folder given on the command line is looked for here first, then where the configurations look."""
+    from data.training.sources import resolve_root
+
     return folder.absolute() if folder.is_dir() else resolve_root(folder)
 
 

@@ -1,40 +1,48 @@
 """Check golden files: compute what they store again and print the largest difference of every quantity.
 
-For people who move to a new torch or a new machine. The network and its weights follow from the file's name:
+Useful after a change of torch or of the machine. The network and its weights follow from the file's name:
 
-    python tools/check_golden.py tests/golden/*.npz
+  python tools/check_golden.py tests/golden/*.npz
+
+Exit codes: 0 all within tolerance, 1 some are not, 2 a file cannot be checked.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.reference.golden import check_file  # noqa: E402
+from tools import cli
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.make_parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz", help="golden files")
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit code 0: all within tolerance; 1: some are not; 2: a file cannot be checked."""
-    code = 0
-    for path in parse(argv).files:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args, code = parse(argv), 0
+    from tools.reference.golden import check_file
+
+    for path in args.files:
         try:
             quantities = check_file(path)
         except (OSError, ValueError, KeyError) as error:
             print(f"{path}: cannot be checked: {error}", file=sys.stderr)
             code = 2
             continue
-        print(path.name)
+        cli.say(path.name)
         for quantity in quantities:
             verdict = "ok" if quantity.ok else "DIFFERS"
-            print(f"  {quantity.name:<28} {quantity.difference:10.2e}  (accepted {quantity.tolerance:.0e})  {verdict}")
+            cli.say(
+                f"  {quantity.name:<28} {quantity.difference:10.2e}  (accepted {quantity.tolerance:.0e})  {verdict}"
+            )
         if not all(quantity.ok for quantity in quantities):
             code = max(code, 1)
     return code

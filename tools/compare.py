@@ -1,4 +1,4 @@
-"""Compare several models on one folder: a contact sheet an image, scores, seconds and peak memory.
+"""Compare several models on one folder: a contact sheet per image, scores, seconds and peak memory.
 
 Each model runs in a process of its own. Written to OUTPUT are sheets/NAME.png (image, trimap, the mattes side by side,
 and enlarged crops where they disagree most), mattes/LABEL/NAME.png, and compare.json. Where the folder holds true
@@ -13,24 +13,21 @@ A config is Python code, and is run: use only config files that you trust.
 """
 
 import argparse
-import json
 import logging
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data.files import FileError, write_atomic  # noqa: E402
-from data.folders import find_pairs  # noqa: E402
-from engine.batch.folders import Job, checked, plan, prepare_output  # noqa: E402
-from engine.messages import log_to_terminal  # noqa: E402
-from modeling.inference.budget import parse_memory  # noqa: E402
-from modeling.inference.predictor import choose_device, choose_dtype  # noqa: E402
-from tools.comparison.report import Model, table  # noqa: E402
-from tools.comparison.run import INTERRUPTED, Comparison, no_second_warning  # noqa: E402
+from engine.messages import log_to_terminal
+from tools import cli
+
+if TYPE_CHECKING:
+    from tools.comparison.report import Model
+    from tools.comparison.run import Comparison
 
 logger = logging.getLogger("compare")
 
@@ -39,28 +36,36 @@ LABEL = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]*")
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line; options that inference.py has too mean the same."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", dest="models", action="append", nargs=3, required=True,
-                        metavar=("NAME", "CONFIG", "CHECKPOINT"),
-                        help="a model and what to call it; give at least two")  # fmt: skip
-    parser.add_argument("--data-dir", "--data", dest="data", type=Path, required=True, metavar="DIR",
-                        help="data folder, as for inference.py")  # fmt: skip
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where everything goes")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    parser.add_argument("--dtype", default="auto", choices=["auto", "fp32", "bf16", "fp16"],
-                        help="precision; auto is fp32, fp16 needs a GPU (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--max-number-token", "--max-tokens", dest="max_tokens", type=int, default=18_500, metavar="N",
-                        help="most tokens (16 x 16 pixels each) of an image that a routed block sends to global "
-                             "attention (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--max-memory", metavar="SIZE", help="what each model's process may use, 4GB for example, or "
-                                                             "auto (default: no bound)")  # fmt: skip
-    parser.add_argument("--tta", action="store_true", help="average eight passes of each model over turned and "
-                                                           "mirrored views; eight times slower")  # fmt: skip
+    parser = cli.make_parser(__doc__)
+    parser.add_argument(
+        "--model",
+        dest="models",
+        action="append",
+        nargs=3,
+        required=True,
+        metavar=("NAME", "CONFIG", "CHECKPOINT"),
+        help="a model and its name in the table; give at least two",
+    )
+    parser.add_argument(
+        "--data-dir",
+        "--data",
+        dest="data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="data folder, as for inference.py",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for everything written")
+    cli.add_compute(parser)
     return parser.parse_args(argv)
 
 
-def check_arguments(args: argparse.Namespace) -> list[Model]:
-    """The models; raises ValueError where something is wrong that shows before anything runs."""
+def check_arguments(args: argparse.Namespace) -> "list[Model]":
+    """The models; raises ValueError for what is wrong with the options before anything runs."""
+    from modeling.inference.budget import parse_memory
+    from modeling.inference.predictor import choose_device, choose_dtype
+    from tools.comparison.report import Model
+
     models = [Model(label, Path(config), Path(checkpoint)) for label, config, checkpoint in args.models]
     labels = [model.label for model in models]
     if len(models) < 2:
@@ -83,10 +88,15 @@ def check_arguments(args: argparse.Namespace) -> list[Model]:
     return models
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = parse(argv)
     log_to_terminal()
+    from data.folders import find_pairs
+    from engine.batch.folders import Job, checked, plan, prepare_output
+    from tools.comparison.run import Comparison
+
     try:
         models = check_arguments(args)
         pairs = find_pairs(args.data)
@@ -105,11 +115,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return finish(comparison)
     except KeyboardInterrupt:
         logger.error("interrupted; there is no compare.json of this run")
-        return INTERRUPTED
+        return cli.INTERRUPTED
 
 
-def finish(comparison: Comparison) -> int:
-    """Sheets, table and record; returns the exit code."""
+def finish(comparison: "Comparison") -> int:
+    """Write sheets and record, print the table; returns the exit code."""
+    from data.files import FileError
+    from tools.comparison.report import table
+    from tools.comparison.run import no_second_warning
+
     ran = [model for model in comparison.models if model.answer and model.ran]
     if not ran:
         logger.error("no model ran" if comparison.pairs else "no image can be read")
@@ -117,13 +131,12 @@ def finish(comparison: Comparison) -> int:
     with no_second_warning():
         images = [image for pair in comparison.pairs if (image := comparison.compare(pair))]
     try:
-        record = json.dumps(comparison.record(images), indent=1, allow_nan=False) + "\n"
-        write_atomic(comparison.output / "compare.json", record.encode())
+        cli.write_json(comparison.output / "compare.json", comparison.record(images))
     except FileError as error:
         logger.error("%s", error)
         return 1
-    print(table(comparison.models, images))
-    print(f"\n{len(images)} sheets in {comparison.output / 'sheets'}, {len(comparison.failures)} failures")
+    cli.say(table(comparison.models, images))
+    cli.say(f"\n{len(images)} sheets in {comparison.output / 'sheets'}, {len(comparison.failures)} failures")
     return 1 if comparison.failures else 0
 
 

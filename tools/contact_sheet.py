@@ -24,16 +24,23 @@ from data.folders import Pair, find_pairs
 from data.products.previews import checkerboard, over, overlay_trimap, panels
 from data.training.decode import decode_cutout
 from engine.messages import log_to_terminal
+from tools import cli
 
 logger = logging.getLogger("contact_sheet")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line and check its values."""
+    parser = cli.make_parser(__doc__)
     parser.add_argument("--data-dir", type=Path, nargs="+", required=True, metavar="DIR", help="images and trimaps")
-    parser.add_argument("--matte-dir", type=Path, nargs="+", required=True, metavar="DIR",
-                        help="what inference.py wrote from each: NAME.png, and NAME_rgba.png for the last "
-                             "column")  # fmt: skip
+    parser.add_argument(
+        "--matte-dir",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="results of inference.py for each: NAME.png, and NAME_rgba.png for the last column",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the picture, a PNG file")
     parser.add_argument("--side", type=int, default=256, metavar="PX", help="of a cell (default: %(default)s)")
     args = parser.parse_args(argv)
@@ -51,13 +58,17 @@ def row(pair: Pair, folder: Path, side: int) -> list[tuple[str, np.ndarray]]:
     cutout = folder / f"{pair.name}_rgba.png"
     shown = np.full_like(image, 255) if not cutout.is_file() else on_checkerboard(*decode_cutout(cutout))
     columns = [
-        (pair.name, image), ("trimap", overlay_trimap(image, read_trimap(pair.trimap))), ("alpha", as_grey(alpha)),
-        ("true alpha" if pair.alpha else "", as_grey(truth)), ("cut-out" if cutout.is_file() else "", shown),
-    ]  # fmt: skip
+        (pair.name, image),
+        ("trimap", overlay_trimap(image, read_trimap(pair.trimap))),
+        ("alpha", as_grey(alpha)),
+        ("true alpha" if pair.alpha else "", as_grey(truth)),
+        ("cut-out" if cutout.is_file() else "", shown),
+    ]
     return [(caption, fitted(picture, side)) for caption, picture in columns]
 
 
 def as_grey(alpha: np.ndarray) -> np.ndarray:
+    """uint8 of uint8 or uint16."""
     return alpha if alpha.dtype == np.uint8 else (alpha // 257).astype(np.uint8)
 
 
@@ -80,10 +91,11 @@ def fitted(picture: np.ndarray, side: int) -> np.ndarray:
     return cell
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    log_to_terminal()
     args, cells, missing = parse(argv), [], 0
+    log_to_terminal()
     try:
         found = zip(args.matte_dir, map(find_pairs, args.data_dir), strict=True)
         pairs = [(pair, folder) for folder, of_folder in found for pair in of_folder]
@@ -108,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         logger.error("%s: cannot be written (%s)", args.output, error.strerror or error)
         return 2
-    print(f"{len(pairs) - missing} mattes on {args.output}")
+    cli.say(f"{len(pairs) - missing} mattes on {args.output}")
     return 1 if missing else 0
 
 

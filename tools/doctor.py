@@ -1,36 +1,42 @@
-"""Say what this project runs on here, and whether it computes what it should: paste the output into a bug report.
+"""List versions, devices and memory, and compute a recorded result again: paste the output into a bug report.
 
 Exit codes: 0 all well, 1 something is missing or computes other numbers than recorded.
 """
 
-import argparse
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch  # noqa: E402
-
-from modeling.inference.memory import free  # noqa: E402
+from tools import cli
 
 PACKAGES = (
-    "torch", "torchvision", "numpy", "opencv-python-headless", "pillow", "timm", "einops", "safetensors", "fvcore",
-    "omegaconf", "tifffile", "OpenEXR", "av",
-)  # fmt: skip
-GOLDEN = ROOT / "tests" / "golden" / "mematte_s_128x180_padquirk.npz"
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "timm",
+    "einops",
+    "safetensors",
+    "fvcore",
+    "omegaconf",
+    "tifffile",
+    "OpenEXR",
+    "av",
+)
+GOLDEN = cli.ROOT / "tests" / "golden" / "mematte_s_128x180_padquirk.npz"
 
-Line = tuple[str, str, bool]  # what, how it is, whether that is well
+Line = tuple[str, str, bool]  # subject, state, True if all is well
 
 
 def version(package: str) -> str | None:
-    """Of an installed distribution."""
+    """Version of an installed distribution."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -38,7 +44,7 @@ def version(package: str) -> str | None:
 
 
 def packages() -> Iterator[Line]:
-    """Versions of what the project needs."""
+    """Versions of the required packages."""
     yield "python", f"{platform.python_version()}, {platform.platform()}", sys.version_info >= (3, 10)
     for package in PACKAGES:
         found = version(package)
@@ -47,7 +53,7 @@ def packages() -> Iterator[Line]:
 
 
 def detectron2() -> tuple[str, bool]:
-    """Which of the two builds that the README describes is here."""
+    """Installed build of detectron2: the wheel or the official one."""
     if importlib.util.find_spec("detectron2") is None:
         return "missing: run tools/install_detectron2.py", False
     compiled = "with" if importlib.util.find_spec("detectron2._C") else "without"
@@ -57,8 +63,12 @@ def detectron2() -> tuple[str, bool]:
 
 
 def devices() -> Iterator[Line]:
-    """What computes, and what speeds it up."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Processors, accelerators and free memory."""
+    import torch
+
+    from modeling.inference.memory import free
+
+    cores = cli.cores()
     yield "cpu", f"{torch.backends.cpu.get_cpu_capability()}, {cores} cores, {torch.get_num_threads()} threads", True
     libraries = {"MKL": torch.backends.mkl, "oneDNN": torch.backends.mkldnn, "OpenMP": torch.backends.openmp}
     yield "cpu libraries", ", ".join(name for name, found in libraries.items() if found.is_available()) or "none", True
@@ -75,7 +85,11 @@ def devices() -> Iterator[Line]:
 
 
 def cuda(index: int) -> str:
-    """One GPU in a line."""
+    """One GPU in one line."""
+    import torch
+
+    from modeling.inference.memory import free
+
     properties = torch.cuda.get_device_properties(index)
     half = "bf16" if torch.cuda.is_bf16_supported() else "fp16 only"
     flash = (
@@ -89,7 +103,7 @@ def cuda(index: int) -> str:
 
 
 def golden() -> Iterator[Line]:
-    """Compute a recorded result again."""
+    """A recorded result, computed again."""
     start = time.perf_counter()
     try:
         from tools.reference.golden import check_file
@@ -103,14 +117,14 @@ def golden() -> Iterator[Line]:
     yield "computed in", f"{time.perf_counter() - start:.1f} s", True
 
 
-def main(argv: list[str] | None = None) -> int:
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args(argv)
+    cli.make_parser(__doc__).parse_args(argv)
     code = 0
     for part in (packages, devices, golden):
         for what, how, well in part():
-            print(f"{'ok ' if well else 'BAD'} {what}: {how}")
+            cli.say(f"{'ok ' if well else 'BAD'} {what}: {how}")
             code = code if well else 1
     return code
 

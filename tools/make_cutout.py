@@ -2,7 +2,7 @@
 
 For mattes that are there already; inference.py makes the same on the way with --output-kind.
 
-Exit codes: 0 all made, 1 some files failed, 2 wrong arguments.
+Exit codes: 0 all made, 1 some files failed, 2 wrong arguments, 130 interrupted.
 """
 
 import argparse
@@ -11,45 +11,47 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from tqdm import tqdm
-
-from data.files import FileError, image_size, read_alpha, read_image
-from data.folders import Pair, find_masked
-from data.products.backgrounds import Background
-from engine.batch.folders import Job, checked, plan, prepare_output
-from engine.batch.outputs import Outputs
 from engine.messages import log_to_terminal
-from modeling.inference.predictor import choose_device
+from tools import cli
+
+if TYPE_CHECKING:
+    from engine.batch.folders import Job
+    from engine.batch.outputs import Outputs
 
 logger = logging.getLogger("make_cutout")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line."""
+    parser = cli.make_parser(__doc__)
     parser.add_argument("image", type=Path, help="photograph, or a folder of them")
     parser.add_argument("alpha", type=Path, help="its alpha, or a folder of alphas named like the photographs")
     parser.add_argument("output", type=Path, help="file or folder to write, as the input is a file or a folder")
-    parser.add_argument("--output-kind", type=lambda text: text.split(","), default=["rgba"], metavar="KIND,...",
-                        help="one or more of rgba, foreground, composite, preview; of several, each is written as "
-                             "NAME_KIND (default: rgba)")  # fmt: skip
-    parser.add_argument("--background", metavar="COLOUR|FILE|DIR", help="what composites are made over")
-    parser.add_argument("--format", dest="suffix", choices=["png", "tiff", "exr"], default="png",
-                        help="exr is linear light (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--depth", choices=["8", "16", "half", "float"],
-                        help="8 or 16 bits for png and tiff, half or float for exr (default: the smaller)")  # fmt: skip
-    parser.add_argument("--premultiplied", action="store_true", help="multiply the colours of cut-outs by alpha")
-    parser.add_argument("--overwrite", action="store_true", help="make again what is there")
-    parser.add_argument("--device", default="auto", help="where colours are computed: auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument(
+        "--output-kind",
+        type=cli.comma_separated,
+        default=["rgba"],
+        metavar="KIND,...",
+        help="one or more of rgba, foreground, composite, preview; of several, each is written as NAME_KIND (default: "
+        "rgba)",
+    )
+    cli.add_colours(parser)
+    parser.add_argument("--overwrite", action="store_true", help="make finished files again (always for one file)")
+    cli.add_device(parser)
+    cli.add_json(parser)
     return parser.parse_args(argv)
 
 
-def plan_jobs(args: argparse.Namespace, outputs: Outputs) -> list[Job]:
-    """What is to be done; raises ValueError where that is not clear."""
+def plan_jobs(args: argparse.Namespace, outputs: "Outputs") -> "list[Job]":
+    """The files to make; raises ValueError where the command line does not say which."""
+    from data.files import FileError
+    from data.folders import Pair, find_masked
+    from engine.batch.folders import Job, checked, plan, prepare_output
+
     if args.image.is_dir():
         jobs = plan(find_masked(args.image, args.alpha), args.output, outputs)
         prepare_output(args.output)
@@ -64,8 +66,12 @@ def plan_jobs(args: argparse.Namespace, outputs: Outputs) -> list[Job]:
     return jobs
 
 
-def work(job: Job, outputs: Outputs, overwrite: bool) -> bool:
+def work(job: "Job", outputs: "Outputs", overwrite: bool) -> bool:
     """Write the files of one photograph; False if they were there already."""
+    import numpy as np
+
+    from data.files import FileError, image_size, read_alpha, read_image
+
     pair = job.pair
     if pair.problem:
         raise FileError(pair.problem)
@@ -79,31 +85,33 @@ def work(job: Job, outputs: Outputs, overwrite: bool) -> bool:
     return True
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
-    log_to_terminal(logging.INFO)
+    """Run the command line; returns the exit code."""
     args, start = parse(argv), time.perf_counter()
+    log_to_terminal(logging.INFO)
     try:
         if "alpha" in args.output_kind:
             raise ValueError("the alpha is there already; name other kinds of output")
-        background = Background.parse(args.background) if args.background else None
-        outputs = Outputs(
-            args.output_kind, f".{args.suffix}", args.depth, premultiplied=args.premultiplied, background=background,
-            device=choose_device(args.device),
-        )  # fmt: skip
+        outputs = cli.make_outputs(args, args.output_kind)
         jobs = plan_jobs(args, outputs)
     except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
-    made = failed = 0
-    for job in tqdm(jobs, unit="image", disable=None, delay=1):
-        try:
-            made += work(job, outputs, args.overwrite or not args.image.is_dir())
-        except (ValueError, OSError) as error:
-            failed += 1
-            logger.error("%s: %s", job.pair.name, " ".join(str(error).split()))
-    there = len(jobs) - made - failed
-    logger.info("%d made, %d there already, %d failed in %.1f s", made, there, failed, time.perf_counter() - start)
-    return 1 if failed else 0
+    made, failures = 0, []
+    with cli.progress(len(jobs), "image") as advance:
+        for job in jobs:
+            try:
+                made += work(job, outputs, args.overwrite or not args.image.is_dir())
+            except (ValueError, OSError) as error:
+                failures.append({"name": job.pair.name, "reason": " ".join(str(error).split())})
+                logger.error("%s: %s", job.pair.name, failures[-1]["reason"])
+            advance()
+    counts = {"made": made, "skipped": len(jobs) - made - len(failures), "failed": len(failures)}
+    seconds = time.perf_counter() - start
+    logger.info("%d made, %d there already, %d failed in %.1f s", *counts.values(), seconds)
+    summary = {**counts, "seconds": round(seconds, 3), "failures": failures}
+    return cli.report_json(args.json, summary, 1 if failures else 0)
 
 
 if __name__ == "__main__":

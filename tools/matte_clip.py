@@ -13,78 +13,83 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tqdm import tqdm
-
-from data.products.backgrounds import Background
-from data.products.clips import VIDEO_KINDS
-from engine.batch.clips import CLIP_KINDS, open_job, run_clip
-from engine.batch.folders import peak_memory
-from engine.batch.outputs import Outputs
-from engine.build import build_model
+from engine.batch.kinds import CLIP_KINDS
 from engine.messages import log_to_terminal
-from modeling.inference.memory import use_huge_pages
-from modeling.inference.predictor import Predictor, choose_device
+from tools import cli
 
 logger = logging.getLogger("matte_clip")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line."""
+    parser = cli.make_parser(__doc__)
     parser.add_argument("clip", type=Path, help="video file, or folder of pictures whose names end in a number")
     parser.add_argument(
-        "output", type=Path, help=f"folder for the frames, or video: {', '.join(VIDEO_KINDS)} (ProRes 4444, FFV1, VP9)"
+        "output",
+        type=Path,
+        help="folder for the frames, or video: .mov (ProRes 4444), .mkv (FFV1, lossless), .webm (VP9)",
     )
     guide = parser.add_mutually_exclusive_group(required=True)
-    guide.add_argument("--trimaps", type=Path, help="folder or video with the trimap of every frame")
-    guide.add_argument("--masks", type=Path, help="folder or video with a mask of every frame")
-    parser.add_argument("--config", type=Path, required=True, help="LazyConfig file (Python code that is run)")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="weights: .pth or .safetensors")
-    parser.add_argument("--output-kind", choices=CLIP_KINDS, default="rgba", help="default: %(default)s")
-    parser.add_argument("--background", help="of composites: a colour, or a picture")
-    parser.add_argument("--format", choices=["png", "tiff", "exr"], default="png", help="of colour frames in a folder")
-    parser.add_argument("--depth", choices=["8", "16", "half", "float"], help="of colour frames in a folder")
-    parser.add_argument("--bit-depth", type=int, choices=[8, 16], default=8, help="of alpha frames in a folder")
-    parser.add_argument("--rate", type=Fraction, default=Fraction(25), help="frames a second of a folder made a video")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", default="auto", choices=["auto", "fp32", "bf16", "fp16"], help="precision")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of the config to change")
-    args = parser.parse_args(argv)
-    if args.rate <= 0:
-        parser.error("--rate must be above 0")
-    return args
+    guide.add_argument("--trimaps", type=Path, metavar="CLIP", help="folder or video with the trimap of every frame")
+    guide.add_argument("--masks", type=Path, metavar="CLIP", help="folder or video with a mask of every frame")
+    cli.add_compute(cli.add_model(parser))
+    output = parser.add_argument_group("output")
+    output.add_argument("--output-kind", choices=CLIP_KINDS, default="rgba", help="default: %(default)s")
+    cli.add_colours(output)
+    cli.add_bit_depth(output)
+    output.add_argument(
+        "--rate",
+        type=frame_rate,
+        default=Fraction(25),
+        help="frames per second of a video made from a folder: 25, 23.976, 30000/1001 (default: %(default)s)",
+    )
+    cli.add_json(output)
+    return parser.parse_intermixed_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    log_to_terminal(logging.INFO)
-    use_huge_pages()
-    args, start = parse(argv), time.perf_counter()
+def frame_rate(text: str) -> Fraction:
+    """Type of --rate."""
     try:
-        background = Background.parse(args.background) if args.background else None
-        outputs = Outputs(
-            [args.output_kind], f".{args.format}", args.depth, args.bit_depth, background=background,
-            device=choose_device(args.device),
-        )  # fmt: skip
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate: write 25, 23.976 or 30000/1001") from None
+    if not 0 < rate:
+        raise argparse.ArgumentTypeError("the rate must be above 0")
+    return rate
+
+
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args, start = parse(argv), time.perf_counter()
+    log_to_terminal(logging.INFO)
+    from engine.batch.clips import open_job, run_clip
+    from engine.batch.folders import peak_memory
+
+    try:
+        outputs = cli.make_outputs(args, [args.output_kind])
         guide = args.trimaps or args.masks
         job = open_job(args.clip, guide, args.masks is not None, args.output, outputs, args.rate)
-        model = build_model(args.config, args.overrides)
-        predictor = Predictor(model, args.checkpoint, device=args.device, dtype=args.dtype)
-    except (ValueError, OSError) as error:
-        logger.error("%s", error)
+        predictor = cli.make_predictor(args)
+    except (ValueError, OSError, MemoryError) as error:
+        logger.error("%s", error or type(error).__name__)
         return 2
+    summary = {"error": None}
     try:
-        with tqdm(total=len(job.clip) or None, unit="frame", disable=None) as bar:
-            made, total = run_clip(predictor, job, bar.update)
-    except KeyboardInterrupt:
-        logger.error("interrupted; finished frames are complete, the same command goes on from here")
-        return 130
+        with cli.progress(len(job.clip) or None, "frame") as advance:
+            summary["made"], summary["frames"] = made, total = run_clip(predictor, job, advance)
     except ValueError as error:
         logger.error("%s", error)
-        return 1
+        summary["error"] = str(error)
     seconds = time.perf_counter() - start
-    logger.info("%d frames, %d of them made now, %.1f s, peak %s", total, made, seconds, peak_memory(predictor.device))
-    return 0
+    if summary["error"] is None:
+        logger.info(
+            "%d frames, %d of them made now, %.1f s, peak %s", total, made, seconds, peak_memory(predictor.device)
+        )
+    summary |= {"seconds": round(seconds, 3), **cli.memory_record(predictor)}
+    return cli.report_json(args.json, summary, 0 if summary["error"] is None else 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plot the curves of a training run, or of runs that followed each other: losses, scores, share of kept tokens.
+"""Plot the curves of a training run: losses, scores, share of kept tokens.
 
   python tools/plot_training.py output/MEMatte_T --output weights/MEMatte_T.png
 
@@ -11,14 +11,18 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from data.files import FileError
 from engine.messages import log_to_terminal
+from tools import cli
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger("plot_training")
 
@@ -27,11 +31,17 @@ LOSSES = ("unknown_l1_loss", "loss_gradient_penalty", "loss_pha_laplacian", "dis
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line and check its values."""
+    parser = cli.make_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="DIR", help=f"train.output_dir of a run, which holds {LOG}")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the picture (.png, .svg, .pdf)")
-    parser.add_argument("--smooth", type=int, default=20, metavar="N",
-                        help="logged points that a loss is averaged over (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--smooth",
+        type=int,
+        default=20,
+        metavar="N",
+        help="logged points that a loss is averaged over (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     if args.smooth < 1 or args.output.suffix not in (".png", ".svg", ".pdf"):
         parser.error("--smooth must be at least 1, and --output end in .png, .svg or .pdf")
@@ -39,7 +49,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def read_log(path: Path) -> list[dict]:
-    """What was logged, by iteration; of an iteration that a resumed run did again, the later entry."""
+    """Logged rows by iteration; a resumed run repeats some, of which the later ones count."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         return [row for _, row in sorted({row["iteration"]: row for row in rows}.items())]
@@ -61,8 +71,10 @@ def smoothed(values: np.ndarray, count: int) -> np.ndarray:
     return (sums[index] - sums[first]) / (index - first)
 
 
-def draw(rows: Sequence[dict], smooth: int, title: str) -> Figure:
+def draw(rows: Sequence[dict], smooth: int, title: str) -> "Figure":
     """Three panels: losses, scores, kept tokens."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     figure.suptitle(title)
     losses, scores, kept = figure.subplots(1, 3)
@@ -89,10 +101,11 @@ def draw(rows: Sequence[dict], smooth: int, title: str) -> Figure:
     return figure
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    log_to_terminal()
     args = parse(argv)
+    log_to_terminal()
     try:
         rows = read_log(args.run / LOG)
         if not rows:

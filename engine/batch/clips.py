@@ -16,11 +16,10 @@ from data.products.clips import VIDEO_KINDS, Clip, Frame, open_clip, pair_frames
 from data.products.colours import extend_colours, quantise, write_colours
 from data.products.previews import over
 from engine.batch.folders import Predicts
+from engine.batch.kinds import CLIP_KINDS
 from engine.batch.outputs import Outputs
 
 logger = logging.getLogger(__name__)
-
-CLIP_KINDS = ("alpha", "rgba", "foreground", "composite")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,10 +11,8 @@ from data.files import FileError, is_complete, read_colours, write_alpha
 from data.products.backgrounds import Background
 from data.products.colours import Depth, check_depth, extend_colours, read_metadata, write_colours
 from data.products.previews import over, preview
+from engine.batch.kinds import KINDS, Kind
 from modeling.foreground import estimate_foreground
-
-Kind = Literal["alpha", "rgba", "foreground", "composite", "preview"]
-KINDS: tuple[Kind, ...] = ("alpha", "rgba", "foreground", "composite", "preview")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A comparison: every model in a process of its own, then every image with what all of them made of it."""
+"""A comparison: every model in a process of its own, then every image with all of its mattes."""
 
 import json
 import logging
@@ -18,17 +18,15 @@ from data.folders import Pair
 from engine.batch.folders import read_pair
 from metrics.files import read_channel
 from metrics.scores import Scores, score_pair
+from tools.cli import INTERRUPTED, ROOT
 from tools.comparison.report import Compared, Model, mean_scores, scored_by_all
 from tools.comparison.sheet import Panel, make_sheet
 
 logger = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parents[2]
-INTERRUPTED = 130
-
 
 class Comparison:
-    """What is compared, and what failed so far."""
+    """Models, images and the failures so far."""
 
     def __init__(self, models: list[Model], pairs: list[Pair], output: Path, settings: dict) -> None:
         self.models, self.output, self.settings = models, output, settings
@@ -40,7 +38,7 @@ class Comparison:
         logger.error("%s: %s", name, self.failures[name])
 
     def _readable(self, pair: Pair) -> bool:
-        """Whether the files can be read at all; said once here instead of once a model."""
+        """True if the files can be read; checked once here rather than once per model."""
         try:
             read_pair(pair)
         except ValueError as error:
@@ -49,13 +47,20 @@ class Comparison:
         return True
 
     def matte_folder(self, model: Model) -> Path:
+        """Folder of the mattes of one model."""
         return self.output / "mattes" / model.label
 
     def run_model(self, model: Model) -> None:
         """Run one model in a fresh process and keep its answer."""
         files = [(pair.name, str(pair.image), str(pair.trimap)) for pair in self.pairs]
-        request = {"label": model.label, "config": str(model.config), "checkpoint": str(model.checkpoint),
-                   "pairs": files, "output": str(self.matte_folder(model)), "settings": self.settings}  # fmt: skip
+        request = {
+            "label": model.label,
+            "config": str(model.config),
+            "checkpoint": str(model.checkpoint),
+            "pairs": files,
+            "output": str(self.matte_folder(model)),
+            "settings": self.settings,
+        }
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         done = subprocess.run(
             [sys.executable, "-m", "tools.comparison.worker"],

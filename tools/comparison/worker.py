@@ -19,7 +19,8 @@ from engine.batch.folders import plan, run
 from engine.build import build_model
 from modeling import Matte, Predictor
 from modeling.inference.memory import peak, use_huge_pages
-from tools.comparison.run import INTERRUPTED, no_second_warning
+from tools.cli import INTERRUPTED
+from tools.comparison.run import no_second_warning
 
 _WARM_UP_PX = 64
 

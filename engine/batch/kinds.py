@@ -1,0 +1,7 @@
+"""Names of the files that a matte becomes; free of heavy imports, for the help of the commands."""
+
+from typing import Literal
+
+Kind = Literal["alpha", "rgba", "foreground", "composite", "preview"]
+KINDS: tuple[Kind, ...] = ("alpha", "rgba", "foreground", "composite", "preview")
+CLIP_KINDS: tuple[Kind, ...] = ("alpha", "rgba", "foreground", "composite")
