@@ -15,11 +15,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.batch.kinds import CLIP_KINDS
+from engine.batch.kinds import KINDS
 from engine.messages import log_to_terminal
 from tools import cli
 
 logger = logging.getLogger("matte_clip")
+
+SLOWEST, FASTEST = Fraction(1, 100), 1000  # frames per second
+MAX_DENOMINATOR = 100_000  # of a rate; containers store it in 32 bits
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -29,14 +32,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "output",
         type=Path,
-        help="folder for the frames, or video: .mov (ProRes 4444), .mkv (FFV1, lossless), .webm (VP9)",
+        help="folder for the frames, or video: .mov (ProRes 4444), .mkv (FFV1, lossless), .webm (VP9), .mp4 (H.264, "
+        "without alpha)",
     )
     guide = parser.add_mutually_exclusive_group(required=True)
     guide.add_argument("--trimaps", type=Path, metavar="CLIP", help="folder or video with the trimap of every frame")
     guide.add_argument("--masks", type=Path, metavar="CLIP", help="folder or video with a mask of every frame")
     cli.add_compute(cli.add_model(parser))
     output = parser.add_argument_group("output")
-    output.add_argument("--output-kind", choices=CLIP_KINDS, default="rgba", help="default: %(default)s")
+    output.add_argument("--output-kind", choices=KINDS, default="rgba", help="default: %(default)s")
     cli.add_colours(output)
     cli.add_bit_depth(output)
     output.add_argument(
@@ -55,9 +59,9 @@ def frame_rate(text: str) -> Fraction:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(f"{text!r} is no rate: write 25, 23.976 or 30000/1001") from None
-    if not 0 < rate:
-        raise argparse.ArgumentTypeError("the rate must be above 0")
-    return rate
+    if not SLOWEST <= rate <= FASTEST:
+        raise argparse.ArgumentTypeError(f"{text} frames per second are out of range: give {SLOWEST} to {FASTEST}")
+    return rate.limit_denominator(MAX_DENOMINATOR)
 
 
 @cli.command

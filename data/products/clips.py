@@ -1,5 +1,6 @@
 """Clips, one frame in memory at a time: numbered pictures in a folder, or video files."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import av
 import numpy as np
 
 from data.files import IMAGE_SUFFIXES, FileError, read_image, replacing
+
+logger = logging.getLogger(__name__)
 
 _NUMBER = re.compile(r"(\d+)$")
 
@@ -130,7 +133,12 @@ def pair_frames(clip: Clip, other: Clip) -> Iterator[tuple[Frame, Frame]]:
 
 @dataclass(frozen=True)
 class VideoKind:
-    """Container and encoder of a kind of file, and its pixel formats with alpha, without it, and for grey."""
+    """Container and encoder of a kind of file, and its pixel formats with alpha, without it, and for grey.
+
+    Attributes:
+        with_alpha: empty where the kind holds no alpha.
+        even_sides: pixels share their colours in squares of two by two, and players insist on whole squares.
+    """
 
     container: str
     encoder: str
@@ -138,61 +146,137 @@ class VideoKind:
     colour: str
     grey: str
     options: tuple[tuple[str, str], ...] = ()
+    even_sides: bool = False
 
 
 VIDEO_KINDS = {
     ".mov": VideoKind("mov", "prores_ks", "yuva444p10le", "yuv444p10le", "yuv444p10le", (("profile", "4444"),)),
     ".mkv": VideoKind("matroska", "ffv1", "bgra", "bgr0", "gray", (("level", "3"),)),
     ".webm": VideoKind("webm", "libvpx-vp9", "yuva420p", "yuv420p", "yuv420p", (("crf", "20"), ("b", "0"))),
+    ".mp4": VideoKind("mp4", "libx264", "", "yuv420p", "yuv420p", (("crf", "16"),), even_sides=True),
 }
 _ARRAY_FORMATS = {1: "gray", 3: "rgb24", 4: "rgba"}
 
 
 def write_video(
-    path: str | Path, frames: Iterable[tuple[int | None, np.ndarray]], rate: Fraction, time_base: Fraction | None
+    path: str | Path,
+    frames: Iterable[tuple[int | None, np.ndarray]],
+    rate: Fraction,
+    time_base: Fraction | None,
+    sound: str | Path | None = None,
 ) -> int:
-    """Encode frames as ProRes 4444 (.mov), FFV1 (.mkv, lossless) or VP9 (.webm), with alpha where they have it.
+    """Encode frames as ProRes 4444 (.mov), FFV1 (.mkv, lossless), VP9 (.webm) or H.264 (.mp4).
 
     The file appears under its name once it is whole.
 
     Args:
-        frames: time in units of time_base, or None for the next by the rate; and uint8 (H, W), (H, W, 3) or (H, W, 4).
+        frames: time in units of time_base, or None for the next by the rate; and uint8 (H, W), (H, W, 3) or (H, W, 4),
+            all of one shape.
+        sound: video file whose first sound track is copied; a warning says where it cannot be.
 
     Returns:
         the number of frames.
     """
     path = Path(path)
-    kind, count, stream = VIDEO_KINDS[path.suffix.lower()], 0, None
+    kind, unit = VIDEO_KINDS[path.suffix.lower()], time_base or 1 / rate
+    count, stream, shape, tracks = 0, None, None, _SoundTrack(sound) if sound else None
     # Only QuickTime would choose another time base of its own accord.
-    timing = {"video_track_timescale": str((time_base or 1 / rate).denominator)} if kind.container == "mov" else {}
+    timing = {"video_track_timescale": str(unit.denominator)} if kind.container in ("mov", "mp4") else {}
     try:
         with replacing(path) as file, av.open(file.name, "w", kind.container, container_options=timing) as container:
             for count, (time, pixels) in enumerate(frames, 1):
                 if stream is None:
-                    stream = _add_stream(container, kind, pixels, rate, time_base)
-                frame = av.VideoFrame.from_ndarray(pixels, format=_ARRAY_FORMATS[_channels(pixels)])
-                frame.pts, frame.time_base = (count - 1 if time is None else time), (time_base or 1 / rate)
+                    shape = pixels.shape
+                    stream = _add_stream(container, kind, pixels, rate, unit)
+                    if tracks:
+                        tracks.add_to(container)
+                if pixels.shape != shape:
+                    sizes = [f"{size[1]} x {size[0]}" for size in (pixels.shape, shape)]
+                    raise FileError(f"{path}: frame {count} is {sizes[0]}, but the first one is {sizes[1]}")
+                frame = av.VideoFrame.from_ndarray(
+                    _even(pixels) if kind.even_sides else pixels, format=_ARRAY_FORMATS[_channels(pixels)]
+                )
+                frame.pts, frame.time_base = (count - 1 if time is None else time), unit
+                if tracks:
+                    tracks.copy(container, until=frame.pts * unit)
                 container.mux(stream.encode(frame))
             if stream is None:
                 raise FileError(f"{path}: there are no frames to encode")
             container.mux(stream.encode(None))
-    except (av.FFmpegError, OSError) as error:
-        raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
+            if tracks:
+                tracks.copy(container)
+    except (av.FFmpegError, OSError, OverflowError) as error:
+        raise FileError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
+    finally:
+        if tracks:
+            tracks.close()
     return count
 
 
+class _SoundTrack:
+    """The first sound track of a file, copied packet by packet beside the frames of another."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path, self._waiting, self._target = path, None, None
+        self._source = av.open(str(path))
+
+    def add_to(self, container: av.container.OutputContainer) -> None:
+        """Add a track to the container, if there is sound that it can hold."""
+        if not self._source.streams.audio:
+            return
+        track = self._source.streams.audio[0]
+        if track.codec_context.name not in container.supported_codecs:
+            logger.warning(
+                "%s: its sound (%s) cannot be stored in this kind of video and is left out",
+                self._path,
+                track.codec_context.name,
+            )
+            return
+        self._target = container.add_stream_from_template(track)
+        self._waiting = self._packets(track)
+        self._next = next(self._waiting, None)
+
+    def copy(self, container: av.container.OutputContainer, until: Fraction | None = None) -> None:
+        """Write the packets up to a time in seconds, or all that are left."""
+        while self._target is not None and self._next is not None:
+            if until is not None and self._next.pts * self._next.time_base > until:
+                return
+            self._next.stream = self._target
+            container.mux(self._next)
+            self._next = next(self._waiting, None)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+    def _packets(self, track: av.AudioStream) -> Iterator[av.Packet]:
+        try:
+            yield from (packet for packet in self._source.demux(track) if packet.pts is not None)
+        except av.FFmpegError as error:
+            logger.warning("%s: its sound is damaged and ends early (%s)", self._path, error.strerror)
+
+
+def has_sound(path: str | Path) -> bool:
+    """True for a video file with a sound track."""
+    with av.open(str(path)) as container:
+        return bool(container.streams.audio)
+
+
+def _even(pixels: np.ndarray) -> np.ndarray:
+    """Repeat the last row and column where their number is odd."""
+    height, width = pixels.shape[:2]
+    padding = ((0, height % 2), (0, width % 2), *((0, 0),) * (pixels.ndim - 2))
+    return np.pad(pixels, padding, mode="edge") if height % 2 or width % 2 else pixels
+
+
 def _add_stream(
-    container: av.container.OutputContainer,
-    kind: VideoKind,
-    pixels: np.ndarray,
-    rate: Fraction,
-    time_base: Fraction | None,
+    container: av.container.OutputContainer, kind: VideoKind, pixels: np.ndarray, rate: Fraction, time_base: Fraction
 ) -> av.VideoStream:
     stream = container.add_stream(kind.encoder, rate=rate, options=dict(kind.options))
-    stream.height, stream.width = pixels.shape[:2]
+    stream.height, stream.width = (_even(pixels) if kind.even_sides else pixels).shape[:2]
     channels = _channels(pixels)
     stream.pix_fmt = {1: kind.grey, 3: kind.colour, 4: kind.with_alpha}[channels]
-    stream.codec_context.time_base = stream.time_base = time_base or 1 / rate
+    stream.codec_context.time_base = stream.time_base = time_base
     if channels == 4 and kind.encoder == "libvpx-vp9":
         stream.metadata["alpha_mode"] = "1"
     return stream

@@ -1,7 +1,6 @@
-"""A run over the frames of a clip: constant memory, resumed frame by frame, a video encoded at the end."""
+"""Matting the frames of a clip: constant memory, resumed frame by frame, a video encoded at the end."""
 
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,26 +9,37 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.files import FileError, check_outputs, read_alpha, remove_leftovers, snap_trimap, write_alpha
+from data.files import FileError, check_outputs, read_alpha, real_path, remove_leftovers, snap_trimap
 from data.masks import trimap_from_mask
-from data.products.clips import VIDEO_KINDS, Clip, Frame, open_clip, pair_frames, write_video
-from data.products.colours import extend_colours, quantise, write_colours
-from data.products.previews import over
+from data.products.clips import (
+    VIDEO_KINDS,
+    Clip,
+    Frame,
+    SequenceClip,
+    VideoClip,
+    has_sound,
+    open_clip,
+    pair_frames,
+    write_video,
+)
+from data.products.colours import quantise
 from engine.batch.folders import Predicts
-from engine.batch.kinds import CLIP_KINDS
 from engine.batch.outputs import Outputs
+from engine.batch.working_folder import WorkingFolder
 
 logger = logging.getLogger(__name__)
+
+LONGEST = 10**8  # frames from the first number to the last of a sequence that becomes a video
 
 
 @dataclass(frozen=True)
 class ClipJob:
-    """What is to be done with a clip.
+    """A clip, its trimaps or masks, and the frames or the video to make of them.
 
     Attributes:
         guide: trimaps, or masks that trimaps are made from.
         output: a video file by its suffix, else the folder of the frames.
-        rate: frames a second where the clip does not say it.
+        rate: frames per second where the clip does not say it.
     """
 
     clip: Clip
@@ -40,50 +50,71 @@ class ClipJob:
     rate: Fraction = Fraction(25)
 
     def __post_init__(self) -> None:
-        if len(self.outputs.kinds) != 1 or self.kind not in CLIP_KINDS:
-            raise ValueError(
-                f"clips are written as one of {', '.join(CLIP_KINDS)}, not {', '.join(self.outputs.kinds)}"
-            )
-        if self.is_video and (self.outputs.suffix != ".png" or self.outputs.depth not in (None, "8")):
+        if len(self.outputs.kinds) != 1:
+            raise ValueError(f"a clip is written as one kind, not {', '.join(self.outputs.kinds)}")
+        if not self.is_video:
+            return
+        if self.outputs.suffix != ".png" or self.outputs.depth not in (None, "8"):
             raise ValueError("a format and a depth are for frames in a folder; a video has those of its kind")
-        if self.outputs.premultiplied and self.is_video:
+        if self.outputs.premultiplied:
             raise ValueError("videos are written with straight colours; premultiply frames in a folder instead")
+        if self.kind == "rgba" and not VIDEO_KINDS[self.output.suffix.lower()].with_alpha:
+            transparent = ", ".join(suffix for suffix, kind in VIDEO_KINDS.items() if kind.with_alpha)
+            raise ValueError(
+                f"{self.output}: {self.output.suffix} files hold no alpha; choose one of {transparent}, or another "
+                "--output-kind, for example composite"
+            )
+        if isinstance(self.clip, SequenceClip) and max(self.clip.files) - min(self.clip.files) > LONGEST:
+            first, last = min(self.clip.files), max(self.clip.files)
+            raise FileError(f"frames {first} to {last} are too many for a video: renumber them, or write frames")
 
     @property
     def kind(self) -> str:
-        """What the frames become."""
+        """The one kind of output."""
         return self.outputs.kinds[0]
 
     @property
     def is_video(self) -> bool:
-        """Whether a video is written."""
+        """True if a video is written."""
         return self.output.suffix.lower() in VIDEO_KINDS
 
     @property
     def folder(self) -> Path:
-        """Where the frames go; for a video, until it is encoded."""
+        """Folder of the frames; that of a video is removed once it is encoded."""
         return self.output.with_name(f"{self.output.name}.frames") if self.is_video else self.output
 
     def frame_path(self, frame: Frame) -> Path:
-        """The file of one frame."""
+        """File of one frame."""
         return self.outputs.path(self.folder / f"{frame.name}.png", self.kind)
 
 
 def open_job(clip: Path, guide: Path, guide_is_mask: bool, output: Path, outputs: Outputs, rate: Fraction) -> ClipJob:
-    """Open what is read and make sure that nothing of it is written over."""
+    """Open the inputs and make sure that nothing of them is written over."""
     job = ClipJob(open_clip(clip), open_clip(guide), guide_is_mask, output, outputs, rate)
-    check_outputs([output], [clip, guide])
+    backgrounds = outputs.background.files if outputs.background else ()
+    check_outputs([output], [clip, guide, *backgrounds])
     if not job.is_video and output.suffix:
         raise FileError(f"{output}: videos are {', '.join(VIDEO_KINDS)}; name one of them, or a folder for the frames")
+    for folder in filter(Path.is_dir, (clip, guide)):
+        if _nested(folder, job.folder):
+            raise FileError(
+                f"{job.folder}: the frames would lie in {folder}, which is read, or around it; choose another output"
+            )
+    if job.is_video:
+        WorkingFolder(job.folder).check()
     return job
 
 
+def _nested(one: Path, other: Path) -> bool:
+    """True if one of the folders is the other, or lies in it."""
+    paths = Path(real_path(one)), Path(real_path(other))
+    return paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0])
+
+
 def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = lambda: None) -> tuple[int, int]:
-    """Matte all frames that are not there yet; returns how many were made and how many there are."""
-    try:
-        job.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{job.folder}: cannot be created ({error.strerror})") from error
+    """Matte all frames that are not finished yet; returns how many were made and how many there are."""
+    working = WorkingFolder(job.folder)
+    working.create(marked=job.is_video)
     for folder in {job.folder, job.output.parent}:
         remove_leftovers(folder)
     made = total = 0
@@ -95,31 +126,27 @@ def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = 
         advance()
     if total == 0:
         raise FileError("the clip has no frames")
+    sound = job.clip.path if isinstance(job.clip, VideoClip) and has_sound(job.clip.path) else None
     if job.is_video:
-        write_video(job.output, _finished(job), job.clip.rate or job.rate, job.clip.time_base)
-        shutil.rmtree(job.folder)
+        write_video(job.output, _finished(job), job.clip.rate or job.rate, job.clip.time_base, sound)
+        working.remove(job.frame_path(frame) for frame in job.clip)
+    elif sound:
+        logger.info("%s: has sound, which frames in a folder cannot hold", sound)
     return made, total
 
 
 def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame) -> None:
+    """Make the file of one frame."""
     image, values = frame.pixels(), np.ascontiguousarray(guide.pixels()[..., 0])
     if values.shape != image.shape[:2]:
-        raise FileError(f"frame {frame.number}: trimap or mask is {values.shape}, but the frame is {image.shape[:2]}")
+        sizes = [f"{shape[1]} x {shape[0]}" for shape in (values.shape, image.shape)]
+        raise FileError(f"frame {frame.number}: trimap or mask is {sizes[0]}, but the frame is {sizes[1]}")
     if job.guide_is_mask:
         trimap = trimap_from_mask(np.where(values >= 128, np.uint8(255), np.uint8(0)))
     else:
         trimap = snap_trimap(values)
-    alpha, outputs, path = predictor.predict(image, trimap, frame.name), job.outputs, job.frame_path(frame)
-    if job.kind == "alpha":
-        write_alpha(path, alpha, outputs.bit_depth)
-        return
-    colours = outputs.foreground(image, alpha)
-    if job.kind == "composite":
-        colours = over(colours, alpha, outputs.background.picture("", *alpha.shape))
-    else:
-        colours = extend_colours(colours, alpha)
-    layers = (colours, alpha) if job.kind == "rgba" else (colours,)
-    write_colours(path, *layers, depth=outputs.colour_depth, premultiplied=outputs.premultiplied)
+    matte = predictor.run(image, trimap, frame.name)
+    job.outputs.write(job.folder / f"{frame.name}.png", None, image, trimap, matte.alpha, matte.keep)
 
 
 def _finished(job: ClipJob) -> Iterator[tuple[int | None, np.ndarray]]:

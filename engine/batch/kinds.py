@@ -4,4 +4,3 @@ from typing import Literal
 
 Kind = Literal["alpha", "rgba", "foreground", "composite", "preview"]
 KINDS: tuple[Kind, ...] = ("alpha", "rgba", "foreground", "composite", "preview")
-CLIP_KINDS: tuple[Kind, ...] = ("alpha", "rgba", "foreground", "composite")

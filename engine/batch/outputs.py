@@ -72,14 +72,21 @@ class Outputs:
         return all(path.is_file() for path in self.paths(output))
 
     def write(
-        self, output: Path, photograph: Path, image: np.ndarray, trimap: np.ndarray, alpha: np.ndarray,
-        keep: Sequence[np.ndarray] = (), name: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        output: Path,
+        photograph: Path | None,
+        image: np.ndarray,
+        trimap: np.ndarray,
+        alpha: np.ndarray,
+        keep: Sequence[np.ndarray] = (),
+        name: str = "",
+    ) -> None:
         """Write all kinds.
 
         Args:
-            output: where the alpha alone would go.
-            photograph: the file that image was read from: gives the colours at full depth, and profile and EXIF.
+            output: file of the alpha alone.
+            photograph: the file of the image: gives the colours at full depth, and profile and EXIF. None for a frame
+                of a clip, whose colours are those of `image`.
             image, trimap: uint8 (H, W, 3) and (H, W).
             alpha: float32 (H, W).
             keep: routing maps for the preview.
@@ -89,11 +96,11 @@ class Outputs:
             write_alpha(self.path(output, "alpha"), alpha, self.bit_depth)
         if set(self.kinds) == {"alpha"}:
             return
-        colours = read_colours(photograph)
+        colours = read_colours(photograph) if photograph else image
+        metadata = read_metadata(photograph) if photograph else None
         if colours.shape[:2] != alpha.shape:
             raise FileError(f"{photograph}: is {colours.shape[:2]}, but its alpha is {alpha.shape}; resize one of them")
         foreground = self.foreground(colours, alpha)
-        metadata = read_metadata(photograph)
         extended = extend_colours(foreground, alpha)
         colour_layers = {"rgba": (extended, alpha), "foreground": (extended, None)}
         if self.background is not None:
@@ -101,9 +108,12 @@ class Outputs:
         for kind, layers in colour_layers.items():
             if kind in self.kinds:
                 write_colours(
-                    self.path(output, kind), *layers, depth=self.colour_depth, premultiplied=self.premultiplied,
+                    self.path(output, kind),
+                    *layers,
+                    depth=self.colour_depth,
+                    premultiplied=self.premultiplied,
                     metadata=metadata,
-                )  # fmt: skip
+                )
         if "preview" in self.kinds:
             shown = preview(image, trimap, alpha, foreground, keep).astype(np.float32) / 255
             write_colours(self.path(output, "preview"), shown)

@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +12,8 @@ from data.products.backgrounds import Background
 from data.products.clips import open_clip, write_video
 from engine.batch.clips import open_job, run_clip
 from engine.batch.outputs import Outputs
+from modeling.inference.predictor import Matte
+from tools import matte_clip
 
 RATE, TIME_BASE = Fraction(24), Fraction(1, 24000)
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,11 +25,11 @@ class TrimapAsAlpha:
     def __init__(self, stop: int | None = None) -> None:
         self.calls, self.stop = 0, stop
 
-    def predict(self, image: np.ndarray, trimap: np.ndarray, name: str) -> np.ndarray:
+    def run(self, image: np.ndarray, trimap: np.ndarray, name: str) -> Matte:
         if self.calls == self.stop:
             raise KeyboardInterrupt
         self.calls += 1
-        return cv2.blur(trimap, (5, 5)).astype(np.float32) / 255
+        return Matte(cv2.blur(trimap, (5, 5)).astype(np.float32) / 255, [])
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_interrupted_and_resumed_gives_the_same_as_at_once(clip):
     with pytest.raises(KeyboardInterrupt):
         run_clip(TrimapAsAlpha(stop=4), job(clip, "out.mov"))
     assert not (clip / "out.mov").exists()
-    assert len(list((clip / "out.mov.frames").iterdir())) == 4
+    assert len(list((clip / "out.mov.frames").glob("*.png"))) == 4
     assert run_clip(TrimapAsAlpha(), job(clip, "out.mov")) == (6, 10)
     run_clip(TrimapAsAlpha(), job(clip, "whole.mov"))
     resumed, whole = (list(open_clip(clip / name)) for name in ("out.mov", "whole.mov"))
@@ -94,7 +94,7 @@ def test_a_sequence_keeps_its_names(clip):
 def test_bad_jobs_are_refused_before_anything_is_written(clip):
     before = sorted(clip.iterdir())
     for output, kind, reason in (("clip.mov", "rgba", "overwrite"), ("out.avi", "rgba", "videos are"),
-                                 ("out", "preview", "one of")):  # fmt: skip
+                                 ("out", "matte", "name each of"), ("out.mp4", "rgba", "hold no alpha")):  # fmt: skip
         with pytest.raises(ValueError, match=reason):
             job(clip, output, kind)
     with pytest.raises(FileError, match="no such"):
@@ -116,11 +116,99 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
     assert sizes[-1] < 1.05 * sizes[10]
 
 
-def test_the_tool_refuses_bad_input_in_one_line(tmp_path):
+def test_a_folder_of_the_user_is_never_taken_for_the_working_folder(clip):
+    """Named like ours, it was encoded as the result and removed."""
+    (clip / "out.mov.frames").mkdir()
+    cv2.imwrite(str(clip / "out.mov.frames/000000.png"), np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(FileError, match="holds other files"):
+        job(clip, "out.mov")
+    assert [path.name for path in (clip / "out.mov.frames").iterdir()] == ["000000.png"]
+
+
+@pytest.mark.parametrize("output", ["frames", "frames/out", "frames/out.mov", "frames.mov", "."])
+def test_nothing_is_written_into_a_folder_that_is_read_or_around_it(clip, output):
+    for folder in ("frames", "frames.mov.frames"):
+        (clip / folder).mkdir()
+        cv2.imwrite(str(clip / folder / "shot.1.png"), np.zeros((48, 64, 3), np.uint8))
+    read = clip / ("frames.mov.frames" if output == "frames.mov" else "frames")
+    with pytest.raises(FileError, match=r"which is read|holds other files|overwrite an input"):
+        open_job(read, clip / "mask.mkv", True, clip / output, Outputs(["rgba"]), RATE)
+    assert read.is_dir()
+
+
+def test_files_of_others_in_the_working_folder_stay(clip, caplog):
+    work = job(clip, "out.mov")
+
+    def put_note() -> None:
+        (clip / "out.mov.frames/note.txt").write_text("mine")
+
+    run_clip(TrimapAsAlpha(), work, put_note)
+    assert [path.name for path in (clip / "out.mov.frames").iterdir()] == ["note.txt"]
+    assert "holds other files and is left there" in caplog.text
+
+
+def test_frames_of_another_size_are_never_scaled_into_a_video(clip):
+    for folder, fill in (("frames", 90), ("trimaps", 255)):
+        (clip / folder).mkdir()
+        for number, side in ((1, 16), (2, 24)):
+            cv2.imwrite(str(clip / folder / f"{number}.png"), np.full((16, side, 3), fill, np.uint8))
+    work = open_job(clip / "frames", clip / "trimaps", False, clip / "out.mkv", Outputs(["rgba"]), RATE)
+    with pytest.raises(FileError, match="frame 2 is 24 x 16, but the first one is 16 x 16"):
+        run_clip(TrimapAsAlpha(), work)
+    assert not (clip / "out.mkv").exists()
+
+
+def test_numbers_far_apart_are_refused_for_a_video(clip):
+    for folder in ("frames", "trimaps"):
+        (clip / folder).mkdir()
+        for number in ("1", "9" * 26):
+            cv2.imwrite(str(clip / folder / f"{number}.png"), np.full((16, 16, 3), 255, np.uint8))
+    with pytest.raises(FileError, match="too many for a video"):
+        open_job(clip / "frames", clip / "trimaps", False, clip / "out.mov", Outputs(["rgba"]), RATE)
+
+
+def test_sound_is_copied_where_it_can_be_stored_and_its_loss_is_said(clip, caplog):
+    caplog.set_level("INFO")
+    with av.open(str(clip / "clip.mov")) as source, av.open(str(clip / "loud.mov"), "w") as target:
+        video = target.add_stream_from_template(source.streams.video[0])
+        audio = target.add_stream("aac", rate=8000, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                target.mux(packet)
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, 3000), np.float32), format="fltp", layout="mono")
+        tone.sample_rate, tone.pts = 8000, 0
+        target.mux(audio.encode(tone))
+        target.mux(audio.encode(None))
+    (clip / "loud.mov").rename(clip / "clip.mov")
+    run_clip(TrimapAsAlpha(), job(clip, "out.mp4", "composite", background=Background((10, 200, 30))))
+    with av.open(str(clip / "out.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert sum(frame.samples for frame in container.decode(audio=0)) >= 3000
+    assert len(list(open_clip(clip / "out.mp4"))) == 10
+    assert not caplog.records
+    run_clip(TrimapAsAlpha(), job(clip, "out.webm"))
+    assert "its sound (aac) cannot be stored in this kind of video" in caplog.text
+    run_clip(TrimapAsAlpha(), job(clip, "out"))
+    assert "has sound, which frames in a folder cannot hold" in caplog.text
+
+
+def test_previews_of_frames(clip):
+    run_clip(TrimapAsAlpha(), job(clip, "out", "preview"))
+    assert cv2.imread(str(clip / "out/000000.png")).shape[1] > 3 * 64
+
+
+@pytest.mark.parametrize("rate", ["1/0", "1e-30", "1e30", "-1", "fast", "nan"])
+def test_rates_that_no_video_has_are_refused(rate, capsys):
+    with pytest.raises(SystemExit) as error:
+        matte_clip.parse(["clip", "out.mov", "--masks", "m", "--rate", rate])
+    assert error.value.code == 2 and "rate" in capsys.readouterr().err
+
+
+def test_the_tool_refuses_bad_input_in_one_line(tmp_path, caplog):
     (tmp_path / "clip.mp4").write_text("no video")
-    command = [sys.executable, str(ROOT / "tools/matte_clip.py"), str(tmp_path / "clip.mp4"), str(tmp_path / "out"),
-               "--masks", str(tmp_path), "--config", "none.py", "--checkpoint", "none.pth"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1 and "cannot be read as a video" in done.stderr
+    arguments = [str(tmp_path / "clip.mp4"), str(tmp_path / "out"), "--masks", str(tmp_path)]
+    assert matte_clip.main(arguments) == 2
+    (error,) = caplog.messages
+    assert "cannot be read as a video" in error
     assert not (tmp_path / "out").exists()
