@@ -17,6 +17,7 @@ import inference
 from data.files import read_alpha, read_image
 from engine.build import build_model
 from modeling import Predictor
+from tools import cli
 from tools.reference.weights import fill_
 
 REPOSITORY = Path(inference.__file__).parent
@@ -398,13 +399,13 @@ def test_outputs_that_cannot_be_made_are_refused(dataset, tmp_path, checkpoint, 
 
 def test_without_a_checkpoint_the_shipped_model_is_used_and_named(dataset, checkpoint, monkeypatch, capsys, caplog):
     output = ["--data", str(dataset), "--output-dir", str(dataset.parent / "out"), "--device", "cpu"]
-    monkeypatch.setattr(inference, "SHIPPED", dataset / "weights/nothing.safetensors")
+    monkeypatch.setattr(cli, "SHIPPED", dataset / "weights/nothing.safetensors")
     assert inference.main(output) == 2
     assert "the shipped model" in caplog.text and "nothing.safetensors is not there" in caplog.text
     assert inference.main([*output, "--config", CONFIG]) == 2
     assert "--config-dir needs --checkpoint-dir" in caplog.text
 
-    monkeypatch.setattr(inference, "SHIPPED", checkpoint)
+    monkeypatch.setattr(cli, "SHIPPED", checkpoint)
     monkeypatch.setattr(inference, "shipped_config", lambda path: CONFIG)
     assert inference.main([*output, *TINY]) == 0
     assert "using the shipped model" in caplog.text and "done" in capsys.readouterr().out
