@@ -1,11 +1,8 @@
 """AEMatter, from ImageNet's Swin-T."""
 
-from detectron2.config import LazyCall as L
-
-from modeling.aematter import AEMatter
-
 from .common.aematter import dataloader, lr_multiplier, optimizer, training
 from .common.criterion import aematter_criterion as criterion
+from .common.zoo import network
 
-model = L(AEMatter)(drop_path=0.2, decoder_drop_path=(0.09, 0.07, 0.05, 0.03), dropout=0.2)
+model = network("AEMatter")
 train = training("AEMatter")

@@ -2,10 +2,11 @@
 
 from .common.criterion import diffmatte_criterion as criterion
 from .common.data_dim import dataloader
-from .common.diffmatte import diffmatte_res34, training
+from .common.diffmatte import training
 from .common.optim import optimizer
+from .common.zoo import network
 
-model = diffmatte_res34()
+model = network("DiffMatte_Res34")
 optimizer.params.lr = 4e-4
 optimizer.params.layer_decay = None
 train, lr_multiplier = training(

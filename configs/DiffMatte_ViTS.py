@@ -2,10 +2,11 @@
 
 from .common.criterion import diffmatte_criterion as criterion
 from .common.data_dim import dataloader
-from .common.diffmatte import diffmatte_vit, training
+from .common.diffmatte import training
 from .common.optim import optimizer
+from .common.zoo import network
 
-model = diffmatte_vit(embed_dim=384, num_heads=6)
+model = network("DiffMatte_ViTS")
 optimizer.params.lr = 5e-5
 train, lr_multiplier = training(
     model, "DiffMatte_ViTS", batch=2 * 16, epochs=150, stage2_epoch=100, decay_epochs=(30, 90), values=(1, 0.1, 0.05)

@@ -2,10 +2,11 @@
 
 from .common.criterion import diffmatte_criterion as criterion
 from .common.data_dim import dataloader
-from .common.diffmatte import diffmatte_vit, training
+from .common.diffmatte import training
 from .common.optim import optimizer
+from .common.zoo import network
 
-model = diffmatte_vit(embed_dim=384, num_heads=6, table_side=64)
+model = network("DiffMatte_ViTS_1024")
 dataloader.train.dataset.settings.crop.size_px = 1024
 optimizer.params.lr = 5e-5
 train, lr_multiplier = training(

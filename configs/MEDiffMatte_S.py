@@ -6,13 +6,12 @@ its first step.
 
 from .common.criterion import mediffmatte_criterion as criterion
 from .common.data_dim import dataloader
-from .common.diffmatte import mediffmatte, training
+from .common.diffmatte import training
 from .common.optim import optimizer
-from .common.vit import backbone
+from .common.zoo import encoder, network
 
-model = mediffmatte(embed_dim=384, num_heads=6)
-teacher = backbone(embed_dim=384, num_heads=6, routed=False)
-teacher.table_side = 64
+model = network("MEDiffMatte_S")
+teacher = encoder("DiffMatte_ViTS_1024")
 dataloader.train.dataset.settings.crop.size_px = 1024
 optimizer.params.lr = 5e-5
 train, lr_multiplier = training(

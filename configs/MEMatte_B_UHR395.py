@@ -4,10 +4,10 @@ from .common.criterion import mematte_criterion as criterion
 from .common.data_uhr395 import dataloader
 from .common.optim import optimizer
 from .common.schedule import schedule
-from .common.vit import backbone, mematte
+from .common.zoo import encoder, network
 
-model = mematte(embed_dim=768, num_heads=12)
-teacher = backbone(embed_dim=768, num_heads=12, routed=False)
+model = network("MEMatte_B")
+teacher = encoder("ViTMatte_B")
 train, lr_multiplier = schedule(
     "MEMatte_B_UHR395", images=43_100, batch=4 * 10, epochs=60, decay_epochs=(30, 52), checkpoint_epochs=4
 )

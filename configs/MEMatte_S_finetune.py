@@ -4,9 +4,9 @@ from .common.criterion import mematte_criterion as criterion
 from .common.data_cutouts import dataloader
 from .common.optim import optimizer
 from .common.schedule import schedule
-from .common.vit import mematte
+from .common.zoo import network
 
-model = mematte(embed_dim=384, num_heads=6)
+model = network("MEMatte_S")
 model.distill = False
 optimizer.params.lr = 5e-5
 train, lr_multiplier = schedule(

@@ -4,10 +4,10 @@ from .common.criterion import mematte_criterion as criterion
 from .common.data_dim import dataloader
 from .common.optim import optimizer
 from .common.schedule import schedule
-from .common.vit import backbone, mematte
+from .common.zoo import encoder, network
 
-model = mematte(embed_dim=384, num_heads=6)
-teacher = backbone(embed_dim=384, num_heads=6, routed=False)
+model = network("MEMatte_S")
+teacher = encoder("ViTMatte_S")
 train, lr_multiplier = schedule(
     "MEMatte_S", images=43_100, batch=2 * 16, epochs=30, decay_epochs=(6, 26), checkpoint_epochs=2
 )

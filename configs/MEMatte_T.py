@@ -1,15 +1,11 @@
 """MEMatte-T: a quarter of ViT-Tiny's tokens in global attention; distilled from ViTMatte-T on free material."""
 
-from detectron2.config import LazyCall as L
-
-from modeling.mematte import MEMatte
-
 from .common.criterion import mematte_criterion as criterion
-from .common.tiny import GRADIENT_WEIGHT, crops, decoder, encoder, optimizer, training
+from .common.tiny import GRADIENT_WEIGHT, crops, optimizer, training
+from .common.zoo import encoder, network
 
-model = L(MEMatte)(backbone=encoder(routed=True), decoder=decoder(), distill=True)
-model.backbone.router_noise = 0.0
-teacher = encoder(routed=False)
+model = network("MEMatte_T")
+teacher = encoder("ViTMatte_T")
 criterion.gradient_weight = GRADIENT_WEIGHT
 criterion.distill_weight = 10.0
 criterion.distill_known_weight = 0.1

@@ -1,13 +1,10 @@
 """ViTMatte-T: ViT-Tiny, the teacher of MEMatte-T; trained from random weights on free material."""
 
-from detectron2.config import LazyCall as L
-
-from modeling.vitmatte import ViTMatte
-
 from .common.criterion import vitmatte_criterion as criterion
-from .common.tiny import GRADIENT_WEIGHT, crops, decoder, encoder, optimizer, training
+from .common.tiny import GRADIENT_WEIGHT, crops, optimizer, training
+from .common.zoo import network
 
-model = L(ViTMatte)(backbone=encoder(routed=False), decoder=decoder())
+model = network("ViTMatte_T")
 criterion.gradient_weight = GRADIENT_WEIGHT
 dataloader = crops(size_px=224)
 train, lr_multiplier = training("ViTMatte_T", batch=8, iterations=4_800, decay_share=0.2, freeze_norms_from=1500)

@@ -19,6 +19,9 @@ from torch.nn.modules.module import (
 )
 
 from modeling.checkpoints.files import CheckpointError, one_line, read_metadata
+from modeling.checkpoints.hub import locate
+from modeling.checkpoints.weights import read_state_dict
+from modeling.zoo import MODELS, identify
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 MAX_NUMBERS, MAX_TENSORS = 300_000_000, 20_000  # of a network; the largest here has 110 million in 1,000
@@ -32,22 +35,29 @@ class ConfigError(ValueError):
 
 
 def shipped_config(checkpoint: str | Path) -> Path:
-    """The config of this repository that a checkpoint's metadata name; a name, which never becomes a path or code.
+    """The config of this repository that a checkpoint belongs to.
+
+    It is the one that the metadata of a `.safetensors` file name (a name, which never becomes a path or code), or else
+    the one whose network has tensors of the same names and shapes.
 
     Raises:
-        CheckpointError: it names none, or none that is here.
+        CheckpointError: neither is known here.
     """
-    checkpoint = Path(checkpoint)
     known = {path.stem: path for path in CONFIGS.glob("*.py")}
-    named = read_metadata(checkpoint).get("config") if checkpoint.suffix == ".safetensors" else None
+    path = locate(checkpoint)
+    named = read_metadata(path).get("config") if path.suffix.lower() == ".safetensors" else None
+    if named in known:
+        return known[named]
+    if model := identify(read_state_dict(path)):
+        return known[MODELS[model].configs[0]]
     if named is None:
-        raise CheckpointError(f"{checkpoint}: does not say which config it belongs to; give one with --config-dir")
-    if named not in known:
         raise CheckpointError(
-            f"{checkpoint}: belongs to the config {one_line(named, 60)!r}, which is not among those of this repository "
-            f"({', '.join(sorted(known))}); give one that you trust with --config-dir"
+            f"{checkpoint}: its tensors belong to none of the configs here; give one with --config-dir"
         )
-    return known[named]
+    raise CheckpointError(
+        f"{checkpoint}: belongs to the config {one_line(named, 60)!r}, which is not among those of this repository "
+        f"({', '.join(sorted(known))}); give one that you trust with --config-dir"
+    )
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:

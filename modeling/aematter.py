@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .backbone.precise import full_precision
 from .backbone.swin import PatchEmbed, SwinEncoder, SwinStage
 from .base import MattingOutput
-from .checkpoints.weights import CheckpointError
+from .checkpoints.files import CheckpointError
 from .decoder.axis_attention import GROUPS, ContextBlock, context_stage
 from .decoder.bottleneck import Bottleneck
 from .decoder.upsample import double_rows, map_strips

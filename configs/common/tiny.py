@@ -15,23 +15,10 @@ from engine.training.schedule import warm_stable_decay
 
 from .data_free import dataloader
 from .train import train_settings
-from .vit import backbone, narrow_decoder
 
-EMBED_DIM, NUM_HEADS, WINDOW = 192, 3, 7
 GRADIENT_WEIGHT = 0.05
 
 optimizer = L(Muon)(params=L(muon_groups)(lr=6e-3, weight_decay=0.05))
-
-
-def encoder(routed: bool):
-    vit = backbone(EMBED_DIM, NUM_HEADS, routed)
-    vit.window_size = WINDOW
-    vit.final_norm, vit.mimetic, vit.key_gradients = True, True, False
-    return vit
-
-
-def decoder():
-    return narrow_decoder(EMBED_DIM)
 
 
 def crops(size_px: int):

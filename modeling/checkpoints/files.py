@@ -33,7 +33,7 @@ def read_file(path: str | Path) -> object:
     """
     path = Path(path)
     _check_size(path)
-    return _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
+    return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else read_pickle(path)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

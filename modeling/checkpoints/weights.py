@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..zoo import MODELS, TEACHER, fingerprint, identify
 from .files import CheckpointError, one_line, read_file
+from .hub import locate
 
-TEACHER = "teacher_backbone."
 _LISTED = 12  # names shown of each kind of mismatch
 _NAME_LENGTH = 100  # of them
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -28,14 +29,14 @@ _FROM_TRANSFORMERS = (
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint under our names, on the CPU, mapped from the file where its format allows it.
 
-    Accepts `.safetensors`, and `.pth` files that hold a state dict, bare or under `model` (or `state_dict`), with or
-    without a common `module.` prefix, and the names of Hugging Face's `VitMatteForImageMatting`. Code in a pickle is
-    never run.
+    Accepts `.safetensors` (also in a hub folder or repository, see `locate`), and `.pth` files that hold a state dict,
+    bare or under `model` (or `state_dict`), with or without a common `module.` prefix, and the names of Hugging Face's
+    `VitMatteForImageMatting`. Code in a pickle is never run.
 
     Raises:
         CheckpointError: the file is missing, broken, not a checkpoint, or holds more, or other things, than tensors.
     """
-    state = read_file(path)
+    state = read_file(locate(path))
     for key in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -53,9 +54,13 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     """Load a checkpoint into `model`, strictly; a teacher in the file is ignored where the model has none.
 
     Raises:
-        CheckpointError: listing the missing, unexpected and misshapen names.
+        CheckpointError: naming the model that the weights belong to, or the missing, unexpected and misshapen tensors.
     """
-    state = read_state_dict(path)
+    load_state(model, read_state_dict(path), path)
+
+
+def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    """Load tensors as `read_state_dict` returns them; see `load_weights`."""
     if hasattr(model, "convert_state_dict"):
         state = model.convert_state_dict(state)
     expected = model.state_dict()
@@ -63,6 +68,12 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         state = {name: value for name, value in state.items() if not name.startswith(TEACHER)}
     problems = mismatches(expected, state)
     if problems:
+        name = identify(state)
+        if name and fingerprint(state) != fingerprint(expected):
+            raise CheckpointError(
+                f"{path} does not fit {type(model).__name__} as configured: these are the weights of "
+                f"{name.replace('_', '-', 1)}: use configs/{MODELS[name].configs[0]}.py"
+            )
         raise CheckpointError(f"{path} does not fit {type(model).__name__} (wrong config?): {'; '.join(problems)}")
     model.load_state_dict(state)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from engine.build import ConfigError, build_model, load_config, shipped_config
 from modeling.checkpoints.weights import CheckpointError
@@ -117,9 +117,19 @@ def test_what_is_no_name_of_a_shipped_config_is_refused(tmp_path, monkeypatch, n
     assert str(error.value).isprintable()
 
 
-def test_checkpoints_without_a_config_are_told_so(tmp_path):
+def test_checkpoints_without_a_config_are_known_by_their_tensors(tmp_path):
+    weights = CONFIG.parents[1] / "weights" / "ViTMatte_T.safetensors"
+    state = load_file(weights)
+    torch.save({"model": state}, tmp_path / "a.pth")
+    save_file(state, tmp_path / "b.SAFETENSORS", {"config": "of somebody else"})
+    save_file(state, tmp_path / "model.safetensors")
+    for place in (tmp_path / "a.pth", tmp_path / "b.SAFETENSORS", tmp_path):
+        assert shipped_config(place).stem == "ViTMatte_T"
+
+
+def test_checkpoints_of_unknown_networks_are_told_so(tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors")
     torch.save({"a": torch.ones(1), "config": CONFIG.stem}, tmp_path / "a.pth")
     for name in ("a.safetensors", "a.pth"):
-        with pytest.raises(CheckpointError, match="does not say which config it belongs to; give one with"):
+        with pytest.raises(CheckpointError, match="its tensors belong to none of the configs here; give one with"):
             shipped_config(tmp_path / name)

@@ -1,0 +1,56 @@
+"""Places of weights: a file, a folder in the layout of the Hugging Face hub, or a repository of that hub."""
+
+from pathlib import Path
+
+from .files import CheckpointError, one_line
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"  # files of a folder or repository
+PREFIX = "hf:"  # of repository names where a path could be meant
+
+
+def locate(source: str | Path) -> Path:
+    """Path of the named weights, fetched into the hub's cache if need be.
+
+    Args:
+        source: a file, a folder with `model.safetensors`, or a repository of the Hugging Face hub as `hf:owner/name`.
+
+    Raises:
+        CheckpointError: the folder holds no weights, or the repository cannot be read.
+    """
+    text = str(source)
+    if text.startswith(PREFIX):
+        return _fetch(text.removeprefix(PREFIX))
+    path = Path(source)
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({one_line(error)})") from error
+    if not is_folder:
+        return path
+    if not (path / WEIGHTS).is_file():
+        raise CheckpointError(f"{path}: is a folder without {WEIGHTS}; name a checkpoint file in it")
+    return path / WEIGHTS
+
+
+def _fetch(repository: str) -> Path:
+    """Weights of a repository; from the cache where it is there already, so that runs without network repeat."""
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+    except ImportError as error:
+        raise CheckpointError(
+            f"{PREFIX}{repository}: repositories of the Hugging Face hub need huggingface_hub (pip install "
+            "huggingface_hub), or download one by hand and name its folder"
+        ) from error
+    try:
+        return Path(hf_hub_download(repository, WEIGHTS, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    except ValueError as error:  # a malformed name
+        raise CheckpointError(f"{PREFIX}{repository}: is no repository ({one_line(error)})") from error
+    try:
+        return Path(hf_hub_download(repository, WEIGHTS))
+    except Exception as error:  # of the network, the service and the disk: many types
+        raise CheckpointError(
+            f"{PREFIX}{repository}: {WEIGHTS} is not in the cache and cannot be fetched ({one_line(error)})"
+        ) from error

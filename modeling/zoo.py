@@ -1,0 +1,199 @@
+"""Sizes of all networks by name; LazyConfigs are built from the same table."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from torch import Tensor, nn
+
+from .aematter import AEMatter
+from .backbone.prior_swin import PriorSwin
+from .backbone.resnet import ResNet34D
+from .backbone.vit import ViT
+from .cheapmatting import CheapMatting
+from .decoder.detail_capture import DetailCapture
+from .decoder.diffusion_decoder import DiffusionDecoder
+from .diffmatte import DiffMatte
+from .mediffmatte import MEDiffMatte
+from .mematte import MEMatte
+from .vitmatte import ViTMatte
+
+TEACHER = "teacher_backbone."  # prefix of the teacher's tensors in training checkpoints
+
+
+class Part:
+    """A class of this package with the settings of its constructor, which may hold further parts."""
+
+    def __init__(self, make: Callable[..., nn.Module], **settings: Any) -> None:
+        self.make, self.settings = make, settings
+
+    def build(self, **changed: Any) -> nn.Module:
+        """Construct it, with fresh weights; `changed` settings replace those of the table."""
+        settings = self.settings | changed
+        return self.make(
+            **{key: value.build() if isinstance(value, Part) else value for key, value in settings.items()}
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """One row of the table.
+
+    Attributes:
+        network: the network and its sizes.
+        configs: names of the files in configs/ with this network, the one that its published weights belong to first.
+        tensors: `fingerprint` of its state dict.
+    """
+
+    network: Part
+    configs: tuple[str, ...]
+    tensors: str
+
+
+def _vit(embed_dim: int, num_heads: int, routed: bool, **further: Any) -> Part:
+    """ViT of depth 12 with windows of 14 tokens and four global blocks."""
+    sizes = {"depth": 12, "window_size": 14, "global_blocks": (2, 5, 8, 11), "table_side": 32} | further
+    return Part(ViT, embed_dim=embed_dim, num_heads=num_heads, routed=routed, **sizes)
+
+
+def _tiny_vit(routed: bool, **further: Any) -> Part:
+    """ViT-Tiny for training from random weights: small windows, a final norm, mimetic attention."""
+    return _vit(192, 3, routed, window_size=7, final_norm=True, mimetic=True, key_gradients=False, **further)
+
+
+def _tiny_decoder() -> Part:
+    """The decoder at half its width."""
+    return Part(
+        DetailCapture,
+        feature_chans=192,
+        stream_chans=(24, 48, 96),
+        fusion_chans=(128, 64, 32, 16),
+        head_chans=8,
+    )
+
+
+def _vitmatte(embed_dim: int, num_heads: int) -> Part:
+    backbone = _vit(embed_dim, num_heads, routed=False)
+    return Part(ViTMatte, backbone=backbone, decoder=Part(DetailCapture, feature_chans=embed_dim))
+
+
+def _mematte(embed_dim: int, num_heads: int) -> Part:
+    backbone = _vit(embed_dim, num_heads, routed=True)
+    return Part(MEMatte, backbone=backbone, decoder=Part(DetailCapture, feature_chans=embed_dim), distill=True)
+
+
+def _diffmatte(backbone: Part, down: tuple[int, ...], up: tuple[int, ...], make: type = DiffMatte, **further) -> Part:
+    return Part(
+        make,
+        backbone=backbone,
+        decoder=Part(DiffusionDecoder, down_channels=down, up_channels=up),
+        sample_strategy="ddim10",
+        signal_scale=0.2,
+        seed=8282,
+        published_foreground=False,
+        self_align_stage1_step=None,
+        self_align_stage2_step=None,
+        **further,
+    )
+
+
+def _diffmatte_vit(embed_dim: int, num_heads: int, table_side: int = 32) -> Part:
+    """`table_side`: side in tokens of the crops that the relative positions were trained on."""
+    backbone = _vit(embed_dim, num_heads, routed=False, table_side=table_side)
+    return _diffmatte(backbone, (7, 32, 64, 128), (embed_dim, 256, 128, 64, 32))
+
+
+MODELS: dict[str, Model] = {
+    "MEMatte_T": Model(
+        Part(MEMatte, backbone=_tiny_vit(routed=True, router_noise=0.0), decoder=_tiny_decoder(), distill=True),
+        configs=("MEMatte_T",),
+        tensors="90346f21",
+    ),
+    "MEMatte_S": Model(
+        _mematte(384, 6),
+        configs=(
+            "MEMatte_S_topk0.25_win_global_long",
+            "MEMatte_S_UHR395",
+            "MEMatte_S_realworld",
+            "MEMatte_S_finetune",
+        ),
+        tensors="6e58fc02",
+    ),
+    "MEMatte_B": Model(
+        _mematte(768, 12), configs=("MEMatte_B_topk0.25_win_global_long", "MEMatte_B_UHR395"), tensors="9fcebac9"
+    ),
+    "ViTMatte_T": Model(
+        Part(ViTMatte, backbone=_tiny_vit(routed=False), decoder=_tiny_decoder()),
+        configs=("ViTMatte_T",),
+        tensors="59363bf4",
+    ),
+    "ViTMatte_S": Model(_vitmatte(384, 6), configs=("ViTMatte_S_100ep",), tensors="155c3dc8"),
+    "ViTMatte_B": Model(_vitmatte(768, 12), configs=("ViTMatte_B_100ep",), tensors="0a36f684"),
+    "DiffMatte_Res34": Model(
+        _diffmatte(Part(ResNet34D), (7, 32, 64, 128, 128), (512, 256, 256, 128, 64, 32)),
+        configs=("DiffMatte_Res34",),
+        tensors="7429a2e5",
+    ),
+    "DiffMatte_SwinT": Model(
+        _diffmatte(Part(PriorSwin, drop_path=0.3), (7, 32, 64, 128, 128), (768, 256, 256, 128, 64, 32)),
+        configs=("DiffMatte_SwinT",),
+        tensors="4ed47897",
+    ),
+    "DiffMatte_ViTS": Model(_diffmatte_vit(384, 6), configs=("DiffMatte_ViTS",), tensors="35b2b5d8"),
+    "DiffMatte_ViTS_1024": Model(
+        _diffmatte_vit(384, 6, table_side=64), configs=("DiffMatte_ViTS_1024",), tensors="d5b0e96c"
+    ),
+    "DiffMatte_ViTB": Model(_diffmatte_vit(768, 12), configs=("DiffMatte_ViTB",), tensors="5cafbdec"),
+    "MEDiffMatte_S": Model(
+        _diffmatte(
+            _vit(384, 6, routed=True), (7, 32, 64, 128), (384, 256, 128, 64, 32), make=MEDiffMatte, distill=True
+        ),
+        configs=("MEDiffMatte_S",),
+        tensors="e06db34a",
+    ),
+    "AEMatter": Model(
+        Part(AEMatter, drop_path=0.2, decoder_drop_path=(0.09, 0.07, 0.05, 0.03), dropout=0.2),
+        configs=("AEMatter",),
+        tensors="2604f9fb",
+    ),
+    "CheapMatting": Model(Part(CheapMatting), configs=("CheapMatting",), tensors="1999dd74"),
+}
+_BY_TENSORS = {model.tensors: name for name, model in MODELS.items()}
+_BY_CONFIG = {config: name for name, model in MODELS.items() for config in model.configs}
+
+
+def find(name: str) -> str:
+    """Name of a row of the table, from that or from the name of a config; hyphens count as underscores.
+
+    Raises:
+        ValueError: there is no such row.
+    """
+    for known in (name, name.replace("-", "_")):
+        if known in MODELS or known in _BY_CONFIG:
+            return _BY_CONFIG.get(known, known)
+    close = get_close_matches(name, MODELS, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"unknown model {name!r}{hint} The models are {', '.join(MODELS)}")
+
+
+def build(name: str, **changed: Any) -> nn.Module:
+    """Network by name, with fresh weights.
+
+    Args:
+        name: of the table, or of a config.
+        changed: settings of the network's constructor that differ from the table, for example `sample_strategy`.
+    """
+    return MODELS[find(name)].network.build(**changed)
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """Eight hexadecimal digits that stand for the names and shapes of tensors, in any order, without a teacher's."""
+    lines = sorted(f"{name} {tuple(value.shape)}" for name, value in state.items() if not name.startswith(TEACHER))
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()[:8]
+
+
+def identify(state: Mapping[str, Tensor]) -> str | None:
+    """Model whose tensors have exactly these names and shapes, a teacher's aside; None if there is none."""
+    return _BY_TENSORS.get(fingerprint(state))
