@@ -19,7 +19,7 @@ from torch.nn.modules.module import (
 )
 
 from modeling.checkpoints.files import CheckpointError, one_line, read_metadata
-from modeling.checkpoints.hub import locate
+from modeling.checkpoints.hub import weights_file
 from modeling.checkpoints.weights import read_state_dict
 from modeling.zoo import MODELS, identify
 
@@ -44,7 +44,7 @@ def shipped_config(checkpoint: str | Path) -> Path:
         CheckpointError: neither is known here.
     """
     known = {path.stem: path for path in CONFIGS.glob("*.py")}
-    path = locate(checkpoint)
+    path = weights_file(checkpoint)
     named = read_metadata(path).get("config") if path.suffix.lower() == ".safetensors" else None
     if named in known:
         return known[named]

@@ -8,7 +8,7 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"  # files
 PREFIX = "hf:"  # of repository names where a path could be meant
 
 
-def locate(source: str | Path) -> Path:
+def weights_file(source: str | Path) -> Path:
     """Path of the named weights, fetched into the hub's cache if need be.
 
     Args:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..zoo import MODELS, TEACHER, fingerprint, identify
 from .files import CheckpointError, one_line, read_file
-from .hub import locate
+from .hub import weights_file
 
 _LISTED = 12  # names shown of each kind of mismatch
 _NAME_LENGTH = 100  # of them
@@ -29,14 +29,14 @@ _FROM_TRANSFORMERS = (
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint under our names, on the CPU, mapped from the file where its format allows it.
 
-    Accepts `.safetensors` (also in a hub folder or repository, see `locate`), and `.pth` files that hold a state dict,
+    Accepts `.safetensors` (also in a hub folder or repository, see `weights_file`), and `.pth` files that hold a state dict,
     bare or under `model` (or `state_dict`), with or without a common `module.` prefix, and the names of Hugging Face's
     `VitMatteForImageMatting`. Code in a pickle is never run.
 
     Raises:
         CheckpointError: the file is missing, broken, not a checkpoint, or holds more, or other things, than tensors.
     """
-    state = read_file(locate(path))
+    state = read_file(weights_file(path))
     for key in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
