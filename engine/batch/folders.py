@@ -204,7 +204,15 @@ def _write(job: Job, predicted: _Predicted, outputs: Outputs) -> Matte:
     except OSError as error:
         raise FileError(f"{job.output.parent}: cannot be created ({error.strerror or error})") from error
     matte = predicted.matte
-    outputs.write(job.output, job.pair.image, predicted.image, predicted.trimap, matte.alpha, matte.keep, job.pair.name)
+    outputs.write(
+        job.output,
+        job.pair.image,
+        predicted.image,
+        predicted.trimap,
+        matte.alpha,
+        matte.keep_over_picture(),
+        job.pair.name,
+    )
     return matte
 
 

@@ -15,6 +15,7 @@ from .budget import Limits, fit, parse_memory
 from .folding import fold_batch_norms_
 from .memory import free, in_use
 from .tta import predict_views
+from .working_size import Plan, WorkingSize, enlarging_cost, matte_reduced, plan, resolve_working_size, spread
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +33,16 @@ class Matte:
         alpha: (H, W) float32 in [0, 1], exactly 0 and 1 in the known regions of the trimap.
         keep: per routed block the (h, w) bool map of the 16 px tokens that global attention saw; empty without routing.
             With test-time augmentation, those of the first view, which is neither turned nor mirrored.
+        part: of the picture that the network saw, and at which size; None for the whole picture as it is.
     """
 
     alpha: np.ndarray
     keep: list[np.ndarray]
+    part: Plan | None = None
+
+    def keep_over_picture(self) -> list[np.ndarray]:
+        """`keep` as maps of 16 px cells of the whole picture, also where the network saw a reduced part of it."""
+        return [spread(maps, self.part, *self.alpha.shape) for maps in self.keep] if self.part else self.keep
 
 
 class Predictor:
@@ -54,6 +61,9 @@ class Predictor:
             "auto" is all that is free. Chunks and tiles shrink until it suffices, then the token cap. None: no bound.
         tta: test-time augmentation: the mean over four rotations and their mirror images, each predicted on its own,
             padding and known regions included. Eight times the time; little more memory.
+        working_size: longer side in pixels to which the surroundings of the unknown region are reduced for the
+            network; alpha returns to full size along the edges of the picture. "full": as large as the picture is.
+            "auto": the size that the checkpoint states or this package knows for it, else full.
     """
 
     def __init__(
@@ -66,6 +76,7 @@ class Predictor:
         max_tokens: int | None = Limits.max_tokens,
         max_memory: str | None = None,
         tta: bool = False,
+        working_size: WorkingSize = "auto",
     ) -> None:
         if max_tokens is not None and max_tokens < 0:
             raise ValueError(f"max_tokens must be at least 0, got {max_tokens}")
@@ -73,6 +84,7 @@ class Predictor:
         self.dtype = choose_dtype(dtype, self.device)
         self.limits = Limits(max_tokens=max_tokens)
         self.tta = tta
+        self.working_size_px = resolve_working_size(working_size, checkpoint)
         self.max_memory = parse_memory(max_memory) if max_memory not in (None, "auto") else max_memory
         if checkpoint is not None:
             load_weights(model, checkpoint)
@@ -96,7 +108,10 @@ class Predictor:
     def run(self, image: np.ndarray, trimap: np.ndarray, name: str = "") -> Matte:
         """As `predict`, with the routing decisions."""
         check_inputs(image, trimap)
-        limits = self.choose_limits(*trimap.shape)
+        image_tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+        trimap_tensor = torch.from_numpy(np.ascontiguousarray(trimap))[None, None]  # (1, 1, H, W)
+        chosen = self._plan(trimap_tensor)
+        limits = self.choose_limits(*trimap.shape, chosen)
         keep_foreground = getattr(self.model, "published_foreground", False)
         keep: list[list[Tensor]] = []
 
@@ -106,18 +121,31 @@ class Predictor:
             keep.append(output.keep)
             return enforce_known(output.alpha, trimap, foreground=not keep_foreground)
 
-        image_tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
-        trimap_tensor = torch.from_numpy(np.ascontiguousarray(trimap)).to(self.device)[None, None]  # (1, 1, H, W)
+        def compute(image: Tensor, trimap: Tensor) -> Tensor:
+            inputs = image.to(self.device), trimap.to(self.device)
+            return predict_views(predict, *inputs) if self.tta else predict(*inputs)
+
         inputs = image_tensor, trimap_tensor
-        alpha = predict_views(predict, *inputs) if self.tta else predict(*inputs)
+        alpha = compute(*inputs) if chosen is None else matte_reduced(compute, *inputs, chosen)
         if not alpha.isfinite().all():
             raise ValueError(
                 f"the network's result is not finite in {self.dtype}: compute in fp32, or take another checkpoint"
             )
-        return Matte(alpha[0, 0].cpu().numpy(), [kept[0].cpu().numpy() for kept in keep[0]])
+        maps = [kept[0].cpu().numpy() for kept in keep[0]]
+        return Matte(alpha[0, 0].cpu().numpy(), maps, chosen)
 
-    def choose_limits(self, height: int, width: int) -> Limits:
+    def _plan(self, trimap: Tensor) -> Plan | None:
+        """Part and size of the picture that the network is to see; None for the picture as it is."""
+        chosen = None if self.working_size_px is None else plan(trimap, self.working_size_px)
+        if chosen is not None:
+            logger.info("%s (working size %d)", chosen, self.working_size_px)
+        return chosen
+
+    def choose_limits(self, height: int, width: int, chosen: Plan | None = None) -> Limits:
         """Bounds for an image of height x width pixels, from the memory budget.
+
+        Args:
+            chosen: part and size that the network sees, where that is not the whole image as it is.
 
         Raises:
             ValueError: the image does not fit into the budget.
@@ -125,11 +153,14 @@ class Predictor:
         if self.max_memory is None:
             return self.limits
 
+        rows, cols = (height, width) if chosen is None else (chosen.height, chosen.width)
+        enlarging = 0 if chosen is None else enlarging_cost(chosen, height, width)
+
         def cost(limits: Limits) -> int:
             if not self.tta:
-                return self.model.memory_cost(height, width, limits)
-            turned = max(self.model.memory_cost(*size, limits) for size in ((height, width), (width, height)))
-            return turned + _TTA_BYTES * height * width
+                return max(self.model.memory_cost(rows, cols, limits), enlarging)
+            turned = max(self.model.memory_cost(*size, limits) for size in ((rows, cols), (cols, rows)))
+            return max(turned + _TTA_BYTES * rows * cols, enlarging)
 
         held = in_use(self.device)
         available = free(self.device) if self.max_memory == "auto" else self.max_memory - held
