@@ -11,10 +11,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from data.files import FileError, check_outputs, write_text
+from data.parallel import available_cores
 from engine.messages import escaped
 from metrics.folder import FolderScores, match_folders, prepare_worker, score_folder
 from metrics.page import as_html
-from metrics.report import as_csv, as_json, as_table, write_text
+from metrics.report import as_csv, as_json, as_table
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,12 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write an HTML page: means, distributions, worst images, error maps"
     )
-    parser.add_argument("--workers", type=int, default=_cores(), help="processes (default: all %(default)s cores)")
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all %(default)s cores)")
     return parser
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,9 +49,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--trimap-dir is needed, or --whole-image to count every pixel")
     if args.workers < 1:
         parser.error(f"--workers is {args.workers}; at least 1 is needed")
-    for option, path in (("--csv", args.csv), ("--json", args.json), ("--report", args.report)):
+    reports = {"--csv": args.csv, "--json": args.json, "--report": args.report}
+    for option, path in reports.items():
         if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
             parser.error(f"{option} {path} cannot be written: name a file in a folder that exists and is writable")
+    folders = (folder for folder in (args.pred_dir, args.label_dir, args.trimap_dir) if folder and folder.is_dir())
+    try:
+        check_outputs(filter(None, reports.values()), (path for folder in folders for path in folder.iterdir()))
+    except (FileError, OSError) as error:
+        parser.error(str(error))
     return args
 
 
@@ -65,10 +69,13 @@ def report(result: FolderScores, args: argparse.Namespace) -> int:
     for line in sorted(failed):
         print(f"error: {escaped(line)}", file=sys.stderr)
     for name in result.without_unknown:
-        print(f"warning: {name}: no unknown pixel in its trimap, left out of the mean", file=sys.stderr)
+        print(f"warning: {escaped(name)}: no unknown pixel in its trimap, left out of the mean", file=sys.stderr)
     if result.unused:
-        named = ", ".join(result.unused[:3]) + (", ..." if len(result.unused) > 3 else "")
-        print(f"warning: {len(result.unused)} predictions that nothing asks for were ignored: {named}", file=sys.stderr)
+        named = escaped(", ".join(result.unused[:3]) + (", ..." if len(result.unused) > 3 else ""))
+        print(
+            f"warning: {len(result.unused)} predictions that nothing asks for were ignored: {named}",
+            file=sys.stderr,
+        )
     print(as_table(result))
     if not result.scored:
         failed.append("no image could be scored")
@@ -83,9 +90,9 @@ def report(result: FolderScores, args: argparse.Namespace) -> int:
             continue
         try:
             write_text(path, text(result))
-        except OSError as error:
+        except FileError as error:
             failed.append(str(path))
-            print(f"error: {path} cannot be written: {error.strerror}", file=sys.stderr)
+            print(f"error: {escaped(str(error))}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -1,5 +1,6 @@
-"""From a mask, an alpha or the alpha channel of a cut-out to a trimap, by distances instead of fixed kernels."""
+"""Trimaps from masks, alphas or the alpha channel of a cut-out, by distances instead of fixed kernels."""
 
+import os
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,18 +8,19 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
 
-from data.files import UNKNOWN, FileError
+from data.files import FileError, decode, to_uint8
+from data.trimap import BACKGROUND, FOREGROUND, UNKNOWN
 
 MaskKind = Literal["auto", "mask", "alpha", "instances"]
 CORE_SHARE = 0.5  # a small object or hole keeps what is deeper than this share of its greatest depth
+HALF = 128  # of a grey mask: brighter is inside
 MIN_CORE_DEPTH_PX = 2.0  # thinner ones are left to the network altogether: a mask is not that exact
 
 
 @dataclass(frozen=True)
 class Width:
-    """How far the unknown band reaches from the edge: pixels, or a share of the object's size (root of its area)."""
+    """Reach of the unknown band from the edge: pixels, or a share of the object's size (root of its area)."""
 
     value: float
     relative: bool = False
@@ -66,14 +68,14 @@ def trimap_from_mask(values: np.ndarray, inner: Width = DEFAULT_WIDTH, outer: Wi
     inside, outside = values == 255, values == 0
     area = int(values.size - np.count_nonzero(outside))
     trimap = np.full(values.shape, UNKNOWN, np.uint8)
-    trimap[_core(inside, inner.pixels(area))] = 255
-    trimap[_core(outside, outer.pixels(area))] = 0
+    trimap[_core(inside, inner.pixels(area))] = FOREGROUND
+    trimap[_core(outside, outer.pixels(area))] = BACKGROUND
     return trimap
 
 
 def drawn_widths(inner: Width, outer: Width, seed: int, name: str) -> tuple[Width, Width]:
-    """Widths between a tenth of those given and all of them, the same for a seed and a name at any time."""
-    shares = np.random.default_rng([seed, zlib.crc32(name.encode())]).uniform(0.1, 1, 2)
+    """Draw widths between a tenth of those given and all of them, reproducible per seed and name."""
+    shares = np.random.default_rng([seed, zlib.crc32(os.fsencode(name))]).uniform(0.1, 1, 2)
     return replace(inner, value=inner.value * shares[0]), replace(outer, value=outer.value * shares[1])
 
 
@@ -96,7 +98,7 @@ def _core(region: np.ndarray, width_px: float) -> np.ndarray:
 def instance_trimaps(
     labels: np.ndarray, inner: Width = DEFAULT_WIDTH, outer: Width = DEFAULT_WIDTH
 ) -> dict[int, np.ndarray]:
-    """One trimap for each label but 0; to each object the others are background."""
+    """One trimap per label other than 0; to each object the others are background."""
     found = [int(label) for label in np.unique(labels) if label]
     return {
         label: trimap_from_mask(np.where(labels == label, np.uint8(255), np.uint8(0)), inner, outer) for label in found
@@ -104,36 +106,25 @@ def instance_trimaps(
 
 
 def read_mask(path: str | Path, kind: MaskKind = "auto") -> np.ndarray:
-    """Read a mask as uint8 (H, W), upright.
+    """Read a mask as uint8 (H, W), upright; instance labels as stored.
 
     Args:
         kind: "alpha": the alpha channel or, without one, the grey values, as they are; "mask": the same, cut at one
             half (antialiased and JPEG masks); "auto": "alpha" for files with an alpha channel, else "mask";
             "instances": label numbers (palette indices, or grey values).
     """
-    path = Path(path)
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise FileError(f"{path}: cannot be read as an image ({' '.join(str(error).split())})") from error
+    pixels = decode(path, alpha=True, indices=kind == "instances").pixels
     if kind == "instances":
-        return _labels(path, image)
-    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    if has_alpha:
-        values = np.asarray(image.convert("RGBA"))[..., 3]
-    elif image.mode.startswith("I"):
-        values = (np.asarray(image).astype(np.float32) / 257 + 0.5).astype(np.uint8)  # 16-bit grey
-    else:
-        grey = image.mode in ("1", "L")
-        values = np.asarray(image.convert("L")) if grey else np.asarray(image.convert("RGB")).max(axis=2)
-    if kind == "mask" or (kind == "auto" and not has_alpha):
-        values = np.where(values >= UNKNOWN, np.uint8(255), np.uint8(0))
-    return np.ascontiguousarray(values)
+        if pixels.ndim == 3:
+            raise FileError(f"{path}: instances are palette or grey images (one number per object), not colours")
+        return pixels
+    has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
+    if pixels.ndim == 3:
+        pixels = pixels[..., 3] if has_alpha else pixels.max(axis=2)  # an object may be drawn in any colour
+    values = np.ascontiguousarray(to_uint8(pixels))
+    return values if kind == "alpha" or (kind == "auto" and has_alpha) else binary(values)
 
 
-def _labels(path: Path, image: Image.Image) -> np.ndarray:
-    labels = np.asarray(image)
-    if image.mode not in ("P", "L", "I", "I;16"):
-        raise FileError(f"{path}: instances are palette or grey images (one number an object), not {image.mode}")
-    return labels
+def binary(values: np.ndarray) -> np.ndarray:
+    """Cut uint8 values at one half: 0 and 255 of the same shape."""
+    return np.where(values >= HALF, np.uint8(255), np.uint8(0))

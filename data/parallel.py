@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import cv2
 
+from data.files import reason
+
 Item = TypeVar("Item")
 
 
@@ -39,7 +41,7 @@ def _attempt(work: Callable[[Item], Any], item: Item) -> tuple[Any, str]:
     try:
         return work(item), ""
     except (ValueError, OSError, MemoryError, cv2.error) as error:
-        return None, " ".join(str(error).split()) or type(error).__name__
+        return None, reason(error)
 
 
 def _one_thread() -> None:

@@ -1,11 +1,12 @@
-"""Trimaps: 0 background, 128 unknown, 255 foreground."""
+"""Trimaps: the definition of their levels and of "unknown", and how they are made from alphas."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-BACKGROUND, UNKNOWN, FOREGROUND = 0, 128, 255
+BACKGROUND, UNKNOWN, FOREGROUND = LEVELS = (0, 128, 255)
+BACKGROUND_UP_TO, FOREGROUND_FROM = 25, 230  # other values up to / from here are background / foreground
 KNOWN_TOLERANCE = 1e-5  # how far from 0 or 1 an alpha may be and still count as known
 
 
@@ -24,6 +25,24 @@ class TrimapSettings:
     max_kernel_px: int = 29
     hide_probability: float = 0.0
     max_hidden_px: int = 110
+
+
+def is_unknown(trimap: np.ndarray) -> np.ndarray:
+    """Pixels whose alpha is asked for: bool of the trimap's shape."""
+    return trimap == UNKNOWN
+
+
+def snap_trimap(values: np.ndarray) -> np.ndarray:
+    """Snap uint8 (H, W) of any values to the nearest meaning: 0, 128 or 255."""
+    table = np.full(256, UNKNOWN, np.uint8)
+    table[: BACKGROUND_UP_TO + 1] = BACKGROUND
+    table[FOREGROUND_FROM:] = FOREGROUND
+    return cv2.LUT(values, table)
+
+
+def keep_extremes(values: np.ndarray) -> np.ndarray:
+    """Trimap of uint8 values that are background at 0, foreground at 255, and unknown between."""
+    return np.where((values == BACKGROUND) | (values == FOREGROUND), values, np.uint8(UNKNOWN))
 
 
 def trimap_from_alpha(alpha: np.ndarray, foreground_kernel_px: int, background_kernel_px: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Scoring a folder of predictions: which files belong together, and their scores, one process a core.
+"""Scoring of a folder of predictions: matching of files, and scores, one process per core.
 
 Files are matched by stem, so the suffixes may differ. Nothing is printed and nothing is skipped silently: what cannot
 be scored comes back as a record with its name and reason.
@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
+import numpy as np
 
-from metrics.files import read_channel, read_trimap
-from metrics.scores import Scores, score_pair
+from data.files import IMAGE_SUFFIXES, FileError, decode, first_channel, read_trimap, reason
+from metrics.scores import METRICS, Scores, score_pair
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-METRICS = ("sad", "mse", "grad", "conn")
 INDEX = re.compile(r"_\d+$")
 COMPANION = re.compile(r"_(rgba|foreground|composite|preview)$")  # what inference.py writes beside an alpha
 
@@ -44,7 +43,7 @@ class ImageScore:
 
 @dataclass
 class Matching:
-    """What belongs together, which predictions are missing, what does not fit, and which nothing asks for."""
+    """Matched files, missing predictions, files that do not fit, and predictions that nothing asks for."""
 
     entries: list[Entry] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -154,19 +153,45 @@ def _only(paths: list[Path]) -> Path:
     return paths[0]
 
 
+def read_matte(path: Path, role: str, binary_ok: bool = False) -> np.ndarray:
+    """Read the first stored channel of a matte as uint8 (H, W); other depths are refused, not converted.
+
+    Args:
+        role: "prediction" or "label", for the message.
+        binary_ok: accept files of less than 8 bits, which are expanded to 0..255.
+    """
+    picture = decode(path)
+    if picture.bits > 8:
+        raise FileError(f"{role} {path}: has {picture.bits} bits; the metrics are defined on 8 bits, save it as 8-bit")
+    if picture.bits < 8 and not binary_ok:
+        raise FileError(f"{role} {path}: has {picture.bits} bit per pixel; save alpha as 8-bit")
+    return first_channel(picture.pixels)
+
+
+def read_entry(entry: Entry, snap_trimap: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Read prediction, label and, where there is one, trimap; raises ValueError where they cannot be compared."""
+    pred, target = read_matte(entry.pred, "prediction"), read_matte(entry.label, "label", binary_ok=True)
+    trimap = None
+    if entry.trimap:
+        try:
+            trimap = read_trimap(entry.trimap, "snap" if snap_trimap else "refuse")
+        except FileError as error:
+            hint = "" if snap_trimap else "; --snap-trimap takes <= 25 as 0, >= 230 as 255 and the rest as 128"
+            raise FileError(f"trimap {error}{hint}") from error
+    for role, path, array in (("label", entry.label, target), ("trimap", entry.trimap, trimap)):
+        if array is not None and array.shape != pred.shape:
+            ours, theirs = (f"{shape[1]}x{shape[0]}" for shape in (pred.shape, array.shape))
+            raise FileError(f"prediction {entry.pred.name} is {ours} but {role} {path.name} is {theirs}")
+    return pred, target, trimap
+
+
 def score_entry(entry: Entry, snap_trimap: bool = False) -> ImageScore:
-    """Read and score one prediction; whatever is wrong with its files becomes the record's error."""
+    """Read and score one prediction; what is wrong with its files becomes the record's error."""
     try:
-        pred = read_channel(entry.pred, "prediction")
-        target = read_channel(entry.label, "label", binary_ok=True)
-        trimap = read_trimap(entry.trimap, snap_trimap) if entry.trimap else None
-        for what, path, array in (("label", entry.label, target), ("trimap", entry.trimap, trimap)):
-            if array is not None and array.shape != pred.shape:
-                ours, theirs = (f"{shape[1]}x{shape[0]}" for shape in (pred.shape, array.shape))
-                raise ValueError(f"prediction {entry.pred.name} is {ours} but {what} {path.name} is {theirs}")
+        pred, target, trimap = read_entry(entry, snap_trimap)
         return ImageScore(entry.name, score_pair(pred, target, trimap, whole_image=trimap is None))
     except (ValueError, MemoryError, cv2.error) as error:
-        return ImageScore(entry.name, error=" ".join(str(error).split()) or type(error).__name__)
+        return ImageScore(entry.name, error=reason(error))
 
 
 def prepare_worker() -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from metrics.files import read_channel, read_trimap
-from metrics.folder import METRICS, Entry, FolderScores, ImageScore
+from data.files import encode_png
+from data.trimap import is_unknown
+from metrics.folder import Entry, FolderScores, ImageScore, read_entry
+from metrics.scores import METRICS
 
 WORST_SHOWN = 12
 SIDE_PX = 360
@@ -41,7 +43,7 @@ document.querySelectorAll("#images th").forEach((head, column) => head.addEventL
 
 @dataclass(frozen=True)
 class Panels:
-    """What is shown of an image, as PNG bytes by caption; or the reason why there is nothing."""
+    """Pictures of one image as PNG bytes by caption, or the reason why there are none."""
 
     pictures: Mapping[str, bytes]
     problem: str = ""
@@ -74,7 +76,7 @@ def as_html(result: FolderScores, entries: Sequence[Entry], title: str, snap_tri
 
 
 def histogram(title: str, values: Sequence[float]) -> str:
-    """An SVG figure of how often which value occurs, with a line at the mean."""
+    """SVG histogram with a line at the mean."""
     values = np.asarray(values, np.float64)
     top = float(values.max()) or 1.0
     counts, _ = np.histogram(values, BINS, (0, top))
@@ -95,19 +97,18 @@ def histogram(title: str, values: Sequence[float]) -> str:
 
 
 def error_map(pred: np.ndarray, target: np.ndarray, trimap: np.ndarray | None) -> np.ndarray:
-    """uint8 (H, W, 3) BGR: the absolute error from black to bright where it counts, dark grey elsewhere."""
+    """uint8 (H, W, 3) RGB: the absolute error from black to bright where it counts, dark grey elsewhere."""
     error = cv2.absdiff(pred, target)
-    shown = cv2.applyColorMap(error, cv2.COLORMAP_INFERNO)
+    shown = cv2.cvtColor(cv2.applyColorMap(error, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     if trimap is not None:
-        shown[trimap != 128] = 40
+        shown[~is_unknown(trimap)] = 40
     return shown
 
 
 def _panels(entry: Entry, snap_trimap: bool) -> Panels:
     try:
-        pred, target = read_channel(entry.pred, "prediction"), read_channel(entry.label, "label", binary_ok=True)
-        trimap = read_trimap(entry.trimap, snap_trimap) if entry.trimap else None
-    except (ValueError, OSError) as error:
+        pred, target, trimap = read_entry(entry, snap_trimap)
+    except ValueError as error:
         return Panels({}, str(error))
     shown = {"prediction": pred, "truth": target, "error": error_map(pred, target, trimap)}
     if trimap is not None:
@@ -120,7 +121,7 @@ def _png(picture: np.ndarray) -> bytes:
     if scale < 1:
         size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".png", picture)[1].tobytes()
+    return encode_png(picture)
 
 
 def _worst(image: ImageScore, panels: Panels) -> str:

@@ -3,11 +3,10 @@
 import csv
 import io
 import json
-import os
-from pathlib import Path
 from typing import Any
 
-from metrics.folder import METRICS, FolderScores, ImageScore
+from metrics.folder import FolderScores, ImageScore
+from metrics.scores import METRICS
 
 WORST_SHOWN = 10
 
@@ -68,16 +67,3 @@ def as_table(result: FolderScores) -> str:
 
 def _row(name: str, width: int, values: dict[str, float]) -> str:
     return f"{name:{width}}" + "".join(f"{values[metric]:11.4f}" for metric in METRICS)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or none: an interrupted run leaves what was there before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

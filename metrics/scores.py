@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-UNKNOWN = 128
+from data.trimap import is_unknown
+
+METRICS = ("sad", "mse", "grad", "conn")  # in the order of every table
 GRAD_SIGMA = 1.4
 CONN_STEPS = 10
 # A distance counts from 0.15 upwards. In units of 1/2550 every distance is an integer, and 0.15 is 382.5.
@@ -58,7 +60,7 @@ def score_pair(
         raise ValueError("no trimap: pass one, or set whole_image to count every pixel")
     else:
         _check("trimap", trimap, pred)
-        counted = (trimap == UNKNOWN).view(np.uint8)
+        counted = is_unknown(trimap).view(np.uint8)
     pred, target = np.ascontiguousarray(pred), np.ascontiguousarray(target)
     return Scores(
         sad=sad(pred, target, counted) / 1000,

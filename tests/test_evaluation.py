@@ -131,11 +131,15 @@ def _grey_out(path: Path) -> None:
         ("pred", _shrink, "prediction noise.png is 129x96 but label noise.png is 131x97"),
         ("target", _shrink, "prediction noise.png is 131x97 but label noise.png is 129x96"),
         ("trimap", _shrink, "prediction noise.png is 131x97 but trimap noise.png is 129x96"),
-        ("pred", _truncate, "prediction noise.png cannot be decoded"),
-        ("target", _truncate, "label noise.png cannot be decoded"),
-        ("pred", _deepen, "prediction noise.png is uint16"),
-        ("pred", _make_bilevel, "prediction noise.png has 1 bit per pixel"),
-        ("trimap", _grey_out, "trimap noise.png holds values other than 0, 128 and 255 (102)"),
+        ("pred", _truncate, "pred/noise.png: damaged or incomplete image"),
+        ("target", _truncate, "target/noise.png: damaged or incomplete image"),
+        ("pred", _deepen, "pred/noise.png: has 16 bits; the metrics are defined on 8 bits"),
+        ("pred", _make_bilevel, "pred/noise.png: has 1 bit per pixel"),
+        (
+            "trimap",
+            _grey_out,
+            "values other than 0, 128 and 255 (102); --snap-trimap takes",
+        ),
         ("trimap", Path.unlink, "no trimap for it in"),
         ("target", Path.unlink, "no label for it in"),
     ],
@@ -223,6 +227,6 @@ def test_a_failed_write_keeps_the_old_file(data, capsys, monkeypatch):
 
     monkeypatch.setattr("os.fsync", fail)
     assert run(data, "--json", str(target)) == 1
-    assert "o.json cannot be written: No space left on device" in capsys.readouterr().err
+    assert "o.json: cannot be written (No space left on device)" in capsys.readouterr().err
     assert target.read_text() == "before"
     assert sorted(path.name for path in data.iterdir()) == ["o.json", "pred", "target", "trimap"]

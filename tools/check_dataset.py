@@ -30,7 +30,7 @@ def check_foregrounds(root: Path, colour_dir: str, alpha_dir: str | None) -> tup
     import numpy as np
 
     from data.files import FileError
-    from data.training.decode import DecodedCache
+    from data.training.cache import DecodedCache
     from data.training.sources import inspect_foregrounds
 
     report = inspect_foregrounds(root, colour_dir, alpha_dir)
@@ -53,14 +53,13 @@ def check_foregrounds(root: Path, colour_dir: str, alpha_dir: str | None) -> tup
 
 def check_backgrounds(root: Path, crop_px: int) -> tuple[int, list[str]]:
     """The same for backgrounds."""
-    from data.files import FileError, image_size
-    from data.training.decode import decode_colour
+    from data.files import FileError, image_size, read_image
     from data.training.sources import list_images
 
     problems, sizes = [], []
     for path in list_images(root, recursive=True):
         try:
-            decode_colour(path)
+            read_image(path)
             sizes.append(image_size(path))
         except FileError as error:
             problems.append(str(error))
@@ -90,6 +89,8 @@ def contact_sheet(dataset: "MattingDataset", count: int, cell_px: int = 192) -> 
     import cv2
     import numpy as np
 
+    from data.files import quantise
+
     cells = []
     for index in np.random.default_rng(dataset.seed).permutation(len(dataset))[:count]:
         sample = dataset[int(index)]
@@ -104,7 +105,7 @@ def contact_sheet(dataset: "MattingDataset", count: int, cell_px: int = 192) -> 
     if len(cells) % 2:
         cells.append(np.ones_like(cells[0]))
     rows = [np.hstack(cells[start : start + 2]) for start in range(0, len(cells), 2)]
-    return np.uint8(np.rint(np.clip(np.vstack(rows), 0, 1) * 255))
+    return quantise(np.vstack(rows))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -131,9 +132,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def write_sheet(args: argparse.Namespace) -> None:
     """Write crops of the usable files."""
-    import cv2
-
-    from data.files import FileError
+    from data.files import write_png
     from data.training.augment import CropSettings
     from data.training.crops import CompositionSettings
     from data.training.datasets import MattingDataset
@@ -146,8 +145,7 @@ def write_sheet(args: argparse.Namespace) -> None:
     backgrounds = BackgroundFolder(args.backgrounds, skip_bad=True)
     settings = CompositionSettings(crop=CropSettings(size_px=args.crop_size))
     sheet = contact_sheet(MattingDataset(foregrounds, backgrounds, settings, args.seed), args.crops)
-    if not cv2.imwrite(str(args.sheet), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise FileError(f"{args.sheet}: cannot be written")
+    write_png(args.sheet, sheet)
     print(f"crops: {args.sheet} (image, trimap, alpha, image cut out with the alpha)")
 
 

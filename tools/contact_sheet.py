@@ -19,10 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import numpy as np
 
-from data.files import FileError, read_alpha, read_image, read_trimap, write_atomic
+from data.files import FileError, read_alpha, read_cutout, read_image, read_trimap, to_uint8, write_png
 from data.folders import Pair, find_pairs
 from data.products.previews import checkerboard, over, overlay_trimap, panels
-from data.training.decode import decode_cutout
 from engine.messages import log_to_terminal
 from tools import cli
 
@@ -56,25 +55,20 @@ def row(pair: Pair, folder: Path, side: int) -> list[tuple[str, np.ndarray]]:
     image, alpha = read_image(pair.image), read_alpha(folder / f"{pair.name}.png")
     truth = np.full_like(image, 255) if pair.alpha is None else read_alpha(pair.alpha)
     cutout = folder / f"{pair.name}_rgba.png"
-    shown = np.full_like(image, 255) if not cutout.is_file() else on_checkerboard(*decode_cutout(cutout))
+    shown = np.full_like(image, 255) if not cutout.is_file() else on_checkerboard(*read_cutout(cutout))
     columns = [
         (pair.name, image),
         ("trimap", overlay_trimap(image, read_trimap(pair.trimap))),
-        ("alpha", as_grey(alpha)),
-        ("true alpha" if pair.alpha else "", as_grey(truth)),
+        ("alpha", to_uint8(alpha)),
+        ("true alpha" if pair.alpha else "", to_uint8(truth)),
         ("cut-out" if cutout.is_file() else "", shown),
     ]
     return [(caption, fitted(picture, side)) for caption, picture in columns]
 
 
-def as_grey(alpha: np.ndarray) -> np.ndarray:
-    """uint8 of uint8 or uint16."""
-    return alpha if alpha.dtype == np.uint8 else (alpha // 257).astype(np.uint8)
-
-
 def on_checkerboard(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3)."""
-    weight = as_grey(alpha).astype(np.float32) / 255
+    weight = to_uint8(alpha).astype(np.float32) / 255
     board = checkerboard(*alpha.shape).astype(np.float32)
     return np.rint(over(colour.astype(np.float32), weight, board)).astype(np.uint8)
 
@@ -115,10 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     sheet = panels(cells, columns=5, max_side_px=args.side)
     try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(args.output, cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
-    except OSError as error:
-        logger.error("%s: cannot be written (%s)", args.output, error.strerror or error)
+        write_png(args.output, sheet)
+    except FileError as error:
+        logger.error("%s", error)
         return 2
     cli.say(f"{len(pairs) - missing} mattes on {args.output}")
     return 1 if missing else 0

@@ -70,7 +70,8 @@ def work(job: "Job", outputs: "Outputs", overwrite: bool) -> bool:
     """Write the files of one photograph; False if they were there already."""
     import numpy as np
 
-    from data.files import FileError, image_size, read_alpha, read_image
+    from data.files import FileError, image_size, read_alpha, read_image, to_uint8
+    from data.trimap import keep_extremes
 
     pair = job.pair
     if pair.problem:
@@ -79,7 +80,7 @@ def work(job: "Job", outputs: "Outputs", overwrite: bool) -> bool:
         return False
     image, stored = read_image(pair.image), read_alpha(pair.mask)
     alpha = stored.astype(np.float32) / np.iinfo(stored.dtype).max
-    trimap = np.select([alpha == 0, alpha == 1], [np.uint8(0), np.uint8(255)], np.uint8(128))
+    trimap = keep_extremes(to_uint8(stored))
     job.output.parent.mkdir(parents=True, exist_ok=True)
     outputs.write(job.output, pair.image, image, trimap, alpha, name=pair.name)
     return True

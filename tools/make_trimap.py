@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from data.files import IMAGE_SUFFIXES, FileError, read_image, write_atomic
+from data.files import IMAGE_SUFFIXES, FileError, read_image, write_png
 from data.folders import images_by_name
 from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
 from data.parallel import available_cores, outcomes
@@ -120,11 +119,6 @@ def work(job: Job, args: argparse.Namespace) -> int:
             write_png(preview.with_name(preview.stem + suffix), overlay_trimap(image, trimap))
         write_png(target.with_name(target.stem + suffix), trimap)
     return len(found)
-
-
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,21 +4,27 @@ The published blend works pixel by pixel with Python's floats and cuts the resul
 same arithmetic in the same order on whole rows. Files are opened as stored: no EXIF rotation, no colour management.
 """
 
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
-from data.files import FileError, check_size, remove_leftovers, write_atomic
+from data.files import (
+    FileError,
+    encode_png,
+    load_image,
+    make_folder,
+    read_bytes,
+    remove_leftovers,
+    write_atomic,
+    write_png,
+)
 
 BACKGROUNDS_EACH = 20
 LAYOUT = ("merged", "alpha_copy", "trimaps")
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _ROWS = 32  # a band of float64 rows stays in the cache
 
 
@@ -109,18 +115,18 @@ def build(composite: Composite, output: Path) -> bool:
         del targets["trimaps"]
     if all(path.is_file() for path in targets.values()):
         return False
-    foreground, alpha = _open(composite.foreground), _open(composite.alpha)
+    foreground, alpha = load_image(composite.foreground), load_image(composite.alpha)
     if foreground.size != alpha.size:
         raise FileError(f"{composite.foreground}: is {foreground.size}, but its alpha is {alpha.size} (width, height)")
-    background = fit_background(_to_rgb(_open(composite.background)), foreground.size)
+    background = fit_background(_to_rgb(load_image(composite.background)), foreground.size)
     merged = blend_rows(np.asarray(_to_rgb(foreground)), np.asarray(background), first_channel(alpha))
     if composite.trimap is not None:
-        trimap = _open(composite.trimap)
+        trimap = load_image(composite.trimap)
         if trimap.size != foreground.size:
             raise FileError(f"{composite.trimap}: is {trimap.size}, but the foreground is {foreground.size}")
         write_atomic(targets["trimaps"], _as_png(composite.trimap, trimap))
     write_atomic(targets["alpha_copy"], _as_png(composite.alpha, alpha))
-    write_atomic(targets["merged"], _encode(merged[..., ::-1]))
+    write_png(targets["merged"], merged)
     return True
 
 
@@ -165,17 +171,6 @@ def first_channel(alpha: Image.Image) -> np.ndarray:
     return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
 
 
-def _open(path: Path) -> Image.Image:
-    check_size(path)
-    try:
-        image = Image.open(io.BytesIO(path.read_bytes()), formats=_FORMATS)
-        image.load()
-    except Exception as error:  # damaged files make Pillow raise many types
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise FileError(f"{path}: cannot be read as an image ({reason})") from error
-    return image
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGBA":  # the colour as stored, not multiplied by its alpha
         return Image.merge("RGB", image.split()[:3])
@@ -184,18 +179,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _as_png(path: Path, image: Image.Image) -> bytes:
     """The file itself where it is a PNG, else its first channel as one."""
-    return path.read_bytes() if image.format == "PNG" else _encode(first_channel(image))
-
-
-def _encode(pixels: np.ndarray) -> bytes:
-    return cv2.imencode(".png", np.ascontiguousarray(pixels))[1].tobytes()
+    return read_bytes(path) if image.format == "PNG" else encode_png(first_channel(image))
 
 
 def prepare_folders(output: Path, folders: Iterable[str] = LAYOUT) -> None:
     """Make the folders of a set, and clear them of what a killed run left."""
     for folder in folders:
-        try:
-            (output / folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"{output / folder}: cannot be made ({error.strerror})") from error
+        make_folder(output / folder)
         remove_leftovers(output / folder)

@@ -7,6 +7,8 @@ unsharp lens does, leaves its alpha exact; blurring straight colours would not.
 import cv2
 import numpy as np
 
+from data.files import quantise
+
 FINE = 3  # cells of the fine grid along each side of a pixel
 _SHIFT = 4  # fractional bits of coordinates
 
@@ -111,7 +113,7 @@ def finished(picture: np.ndarray) -> np.ndarray:
     Where nothing is seen the colour goes on smoothly from its surroundings, so that resizing leaves no halo.
     """
     filled = _spread(picture)
-    return np.rint(np.clip(np.dstack([filled, picture[..., 3]]), 0, 1) * 255).astype(np.uint8)
+    return quantise(np.dstack([filled, picture[..., 3]]))
 
 
 def _spread(picture: np.ndarray) -> np.ndarray:

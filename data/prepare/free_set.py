@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data.files import FileError, read_image, write_atomic
+from data.files import FileError, read_cutout, read_image, write_atomic, write_png
 from data.prepare.drawn import draw_foreground
 from data.products.backgrounds import covering_ratio, random_part
 from data.training.composite import blend
-from data.training.decode import decode_cutout
-from data.trimap import trimap_from_alpha
+from data.trimap import is_unknown, trimap_from_alpha
 
 VALIDATION = ("original", "trimap", "mask")
 _VIEW = re.compile(r"([_-]?c?\d+|[_-][a-z])+$")  # what tells views and crops of one object apart
@@ -82,7 +81,7 @@ class ValidationComposite:
         if targets["original"].is_file():
             return False
         rng = np.random.default_rng(self.seed)
-        colour, alpha = decode_cutout(self.cutout)
+        colour, alpha = read_cutout(self.cutout)
         if alpha.dtype != np.uint8:
             raise FileError(f"{self.cutout}: cut-outs of a validation set have 8 bits")
         colour, alpha = _reduced(colour, alpha, self.max_side_px)
@@ -93,11 +92,11 @@ class ValidationComposite:
         image = blend(colour.astype(np.float32), background.astype(np.float32), weight)
         widths = rng.integers(3, 25, size=2, endpoint=True)
         trimap = trimap_from_alpha(weight, int(widths[0]), int(widths[1]))
-        if not (trimap == 128).any():
+        if not is_unknown(trimap).any():
             raise FileError(f"{self.cutout}: nothing of it is unknown")
-        write_atomic(targets["mask"], _png(alpha))
-        write_atomic(targets["trimap"], _png(trimap))
-        write_atomic(targets["original"], _png(np.rint(image).astype(np.uint8)[..., ::-1]))
+        write_png(targets["mask"], alpha)
+        write_png(targets["trimap"], trimap)
+        write_png(targets["original"], np.rint(image).astype(np.uint8))
         return True
 
 
@@ -112,7 +111,3 @@ def _reduced(colour: np.ndarray, alpha: np.ndarray, max_side_px: int) -> tuple[n
     small = cv2.resize(colour * weight, size, interpolation=cv2.INTER_AREA) / small_weight
     small_alpha = np.rint(small_weight[..., 0] - 0.01).clip(0, 255).astype(np.uint8)
     return np.rint(small).clip(0, 255).astype(np.uint8), small_alpha
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    return cv2.imencode(".png", np.ascontiguousarray(pixels))[1].tobytes()

@@ -8,9 +8,20 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from data.files import UNKNOWN, FileError, image_size, read_alpha, read_image, read_trimap, write_atomic
+from data.files import (
+    FileError,
+    image_size,
+    make_folder,
+    read_alpha,
+    read_bytes,
+    read_image,
+    read_trimap,
+    write_atomic,
+    write_png,
+)
 from data.folders import images_by_name
 from data.masks import DEFAULT_WIDTH, drawn_widths, trimap_from_mask
+from data.trimap import keep_extremes
 
 IMAGE_FOLDERS = ("image", "images", "im", "fg", "merged", "original")
 ALPHA_FOLDERS = ("alpha", "alphas", "alpha_copy", "mask", "gt")
@@ -111,18 +122,18 @@ def prepare(item: Item, settings: Settings) -> bool:
         )
     alpha = _reduce(alpha, ratio)
     if item.split == "test":
-        _write(settings.output / "test" / "trimaps" / f"{item.name}.png", _trimap(item, alpha, size, settings.seed))
+        write_png(settings.output / "test" / "trimaps" / f"{item.name}.png", _trimap(item, alpha, size, settings.seed))
     image = _reduce(read_image(item.image), ratio)
     if settings.tile_px and item.split == "train":
         for name, rows, columns in tiles(alpha, settings.tile_px):
             for folder, pixels in (("fg", image), ("alpha", alpha)):
-                _write(settings.output / "train_tiles" / folder / f"{item.name}_{name}.png", pixels[rows, columns])
-    _write(alpha_folder / f"{item.name}.png", alpha)
+                write_png(settings.output / "train_tiles" / folder / f"{item.name}_{name}.png", pixels[rows, columns])
+    write_png(alpha_folder / f"{item.name}.png", alpha)
     if ratio == 1:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, item.image.read_bytes())
+        make_folder(target.parent)
+        write_atomic(target, read_bytes(item.image))
     else:
-        _write(target, image)
+        write_png(target, image)
     return True
 
 
@@ -151,7 +162,7 @@ def _trimap(item: Item, alpha: np.ndarray, size: tuple[int, int], seed: int) -> 
         return trimap
     # Reduced: unknown wherever any of it was unknown.
     shrunk = cv2.resize(trimap, alpha.shape[::-1], interpolation=cv2.INTER_AREA)
-    return np.where((shrunk == 0) | (shrunk == 255), shrunk, np.uint8(UNKNOWN))
+    return keep_extremes(shrunk)
 
 
 def _reduce(pixels: np.ndarray, ratio: float) -> np.ndarray:
@@ -159,9 +170,3 @@ def _reduce(pixels: np.ndarray, ratio: float) -> np.ndarray:
         return pixels
     size = max(1, round(pixels.shape[1] * ratio)), max(1, round(pixels.shape[0] * ratio))
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-
-
-def _write(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stored = pixels[..., ::-1] if pixels.ndim == 3 else pixels
-    write_atomic(path, cv2.imencode(".png", np.ascontiguousarray(stored))[1].tobytes())

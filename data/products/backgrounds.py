@@ -1,5 +1,6 @@
 """What a cut-out is laid over: one colour, one picture, or one of a folder's for each image."""
 
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Background:
         """(H, W, 3) float32 in [0, 1]; a picture is scaled to cover and cut evenly on both sides."""
         if self.colour is not None:
             return np.broadcast_to(np.array(self.colour, np.float32) / 255, (height, width, 3))
-        picture = read_image(self.files[zlib.crc32(name.encode()) % len(self.files)])
+        picture = read_image(self.files[zlib.crc32(os.fsencode(name)) % len(self.files)])
         ratio = covering_ratio(picture, (height, width))
         size = max(width, round(picture.shape[1] * ratio)), max(height, round(picture.shape[0] * ratio))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data.files import IMAGE_SUFFIXES, FileError, read_image, replacing
+from data.files import IMAGE_SUFFIXES, FileError, read_image, reason, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ def write_video(
             if tracks:
                 tracks.copy(container)
     except (av.FFmpegError, OSError, OverflowError) as error:
-        raise FileError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
+        raise FileError(f"{path}: cannot be written ({reason(error)})") from error
     finally:
         if tracks:
             tracks.close()

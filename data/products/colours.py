@@ -1,11 +1,12 @@
-"""Colour files at the depth of a pipeline: PNG and TIFF with 8 or 16 bits, EXR in half or float, with the photograph's
-colour profile. Alpha is straight unless asked otherwise; EXR holds linear light, as its readers expect."""
+"""Colour files: PNG and TIFF with 8 or 16 bits, EXR in half or float, with the photograph's colour profile.
+
+Alpha is straight unless asked otherwise; EXR holds linear light, as its readers expect.
+"""
 
 import io
 import struct
 import tempfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,37 +14,14 @@ import cv2
 import numpy as np
 import OpenEXR
 import tifffile
-from PIL import Image
 
-from data.files import FileError, write_atomic
+from data.files import Metadata, encode_png, quantise, write_atomic
 
 Depth = Literal["8", "16", "half", "float"]
 DEPTHS: dict[str, tuple[Depth, ...]] = {
     ".png": ("8", "16"), ".tif": ("8", "16"), ".tiff": ("8", "16"), ".exr": ("half", "float"),
 }  # fmt: skip
-_ORIENTATION_TAG = 0x0112
 _PNG_HEADER_BYTES = 8 + 25  # signature and IHDR: what follows may be anything
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a cut-out takes over from its photograph: the RGB colour profile, and EXIF that says "upright"."""
-
-    icc: bytes | None = None
-    exif: bytes | None = None
-
-
-def read_metadata(path: str | Path) -> Metadata:
-    """Profile and EXIF of an image that was read upright. A profile for grey or CMYK does not fit RGB: none then."""
-    try:
-        with Image.open(path) as image:
-            icc, exif = image.info.get("icc_profile"), image.getexif()
-            if exif:
-                exif[_ORIENTATION_TAG] = 1
-            block = exif.tobytes().removeprefix(b"Exif\0\0") if exif else None
-    except (OSError, ValueError, SyntaxError, struct.error) as error:
-        raise FileError(f"{path}: its metadata cannot be read ({' '.join(str(error).split())})") from error
-    return Metadata(icc if icc and icc[16:20] == b"RGB " else None, block)
 
 
 def check_depth(suffix: str, depth: str) -> None:
@@ -115,35 +93,10 @@ def extend_colours(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.where(alpha[..., None] > 0, colours, filled)
 
 
-def quantise(values: np.ndarray, bits: int) -> np.ndarray:
-    """float in [0, 1] -> uint8 or uint16, rounded."""
-    return np.rint(np.clip(values, 0, 1) * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
-
-
 def srgb_to_linear(encoded: np.ndarray) -> np.ndarray:
     """Values of sRGB's curve in [0, 1] -> linear light, float32."""
     encoded = encoded.astype(np.float32)
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
-    """The inverse of `srgb_to_linear`."""
-    linear = linear.astype(np.float32)
-    root = np.maximum(linear, 0) ** (1 / 2.4)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * root - 0.055).astype(np.float32)
-
-
-def read_exr(path: str | Path) -> np.ndarray:
-    """Read RGB or RGBA of an EXR file as stored: (H, W, 3 or 4), float16 or float32, linear."""
-    try:
-        with OpenEXR.File(str(path)) as file:
-            channels = file.channels()
-            for name in ("RGBA", "RGB"):
-                if name in channels:
-                    return channels[name].pixels.copy()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FileError(f"{path}: cannot be read as EXR ({' '.join(str(error).split())})") from error
-    raise FileError(f"{path}: holds {', '.join(channels)}; RGB or RGBA is read")
 
 
 def _exr(pixels: np.ndarray, depth: Depth, premultiplied: bool) -> bytes:
@@ -158,9 +111,7 @@ def _exr(pixels: np.ndarray, depth: Depth, premultiplied: bool) -> bytes:
 
 
 def _png(pixels: np.ndarray, metadata: Metadata) -> bytes:
-    order = [2, 1, 0, 3][: pixels.shape[2]]
-    data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., order]))[1].tobytes()
-    extra = b""
+    data, extra = encode_png(pixels), b""
     if metadata.icc:
         extra += _chunk(b"iCCP", b"profile\0\0" + zlib.compress(metadata.icc))
     if metadata.exif:

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from data.files import quantise
+from data.trimap import BACKGROUND, is_unknown
+
 CHECKER_SQUARE_PX = 16
 CHECKER_GREYS = (102, 153)
 _UNKNOWN_TINT = np.array((255, 64, 64), np.float32)
@@ -35,23 +38,19 @@ def preview(
         keep: (h, w) bool, one a block.
     """
     cutout = over(foreground, alpha, checkerboard(*alpha.shape).astype(np.float32) / 255)
-    shown = [("image", image), ("trimap", overlay_trimap(image, trimap)), ("alpha", _to_uint8(alpha)),
-             ("cut-out", _to_uint8(cutout))]  # fmt: skip
+    shown = [("image", image), ("trimap", overlay_trimap(image, trimap)), ("alpha", quantise(alpha)),
+             ("cut-out", quantise(cutout))]  # fmt: skip
     for number, sent in enumerate(keep, 1):
         caption = f"routing {number}: {100 * sent.mean():.0f} % to full attention"
         shown.append((caption, overlay_tokens(image, sent)))
     return panels(shown)
 
 
-def _to_uint8(values: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-
-
 def overlay_trimap(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3): the unknown band in red, the background darkened, the foreground as it is."""
     shown = image.astype(np.float32)
-    shown[trimap == 0] *= 0.35
-    unknown = (trimap != 0) & (trimap != 255)
+    shown[trimap == BACKGROUND] *= 0.35
+    unknown = is_unknown(trimap)
     shown[unknown] = 0.5 * shown[unknown] + 0.5 * _UNKNOWN_TINT
     return np.rint(shown).astype(np.uint8)
 

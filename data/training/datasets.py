@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from data.files import FileError, image_size
+from data.files import FileError, image_size, read_image
+from data.training.cache import DecodedCache
 from data.training.crops import CompositionSettings, Layer, draw_geometry, plan_crop, render_crop
-from data.training.decode import DecodedCache, decode_colour
 from data.training.sources import BackgroundFolder, Foreground
 from data.training.warp import decode_reduction
 
@@ -128,7 +128,7 @@ class MattingDataset(Dataset):
             plan,
             self._layer(first, alpha),
             None if plan.to_second is None else self._layer(second, second_alpha),
-            decode_colour(background, decode_reduction(plan.to_background(image_size(background)))),
+            read_image(background, decode_reduction(plan.to_background(image_size(background)))),
             rng,
             self.settings,
         )

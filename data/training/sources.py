@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.files import IMAGE_SUFFIXES, FileError, image_size
-from data.training.decode import DecodedCache, decode_alpha, decode_colour, decode_cutout
+from data.files import IMAGE_SUFFIXES, FileError, image_size, read_alpha, read_cutout, read_image
+from data.training.cache import DecodedCache
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Foreground:
         if self.alpha is None:
             alpha = self._cutout(cache)[1]
         else:
-            alpha = cache.get(("alpha", self.alpha), lambda: (decode_alpha(self.alpha),))[0]
+            alpha = cache.get(("alpha", self.alpha), lambda: (read_alpha(self.alpha),))[0]
         if not alpha.any():
             raise FileError(f"{self.alpha or self.colour}: the alpha is 0 everywhere; there is no object to train on")
         return alpha
@@ -46,14 +46,14 @@ class Foreground:
             return self._cutout(cache)[0]
         if ("colour", self.colour, 1) in cache:
             reduction = 1
-        colour = cache.get(("colour", self.colour, reduction), lambda: (decode_colour(self.colour, reduction),))[0]
+        colour = cache.get(("colour", self.colour, reduction), lambda: (read_image(self.colour, reduction),))[0]
         reduced = tuple(-(-side // reduction) for side in size)
         if colour.shape[:2] not in (tuple(size), reduced):
             raise _unlike(self, size, image_size(self.colour))
         return colour
 
     def _cutout(self, cache: DecodedCache) -> tuple[np.ndarray, ...]:
-        return cache.get(("cutout", self.colour), lambda: decode_cutout(self.colour))
+        return cache.get(("cutout", self.colour), lambda: read_cutout(self.colour))
 
 
 @dataclass
@@ -90,7 +90,7 @@ class ForegroundFolder:
         report = inspect_foregrounds(self.root, colour_dir, alpha_dir, patterns, names)
         if report.problems and not skip_bad:
             raise ValueError(
-                f"{self.root}: {_listing(report.problems, 'bad file')}. Mend them, or leave them out with skip_bad=True"
+                f"{self.root}: {_listing(report.problems, 'bad file')}. Fix them, or pass skip_bad=True to ignore them"
             )
         for problem in report.problems:
             logger.warning("left out: %s", problem)
@@ -170,7 +170,7 @@ class BackgroundFolder:
         if problems and not skip_bad:
             raise ValueError(
                 f"{self.root}: {_listing(list(problems.values()), 'bad background')}. "
-                "Lower min_side_px, or leave them out with skip_bad=True"
+                "Lower min_side_px, or pass skip_bad=True to ignore them"
             )
         for problem in problems.values():
             logger.warning("left out: %s", problem)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from data.files import FileError, check_outputs, read_alpha, real_path, remove_leftovers, snap_trimap
-from data.masks import trimap_from_mask
+from data.files import FileError, check_outputs, decode, read_alpha, real_path, remove_leftovers, to_uint8
+from data.masks import binary, trimap_from_mask
 from data.products.clips import (
     VIDEO_KINDS,
     Clip,
@@ -22,7 +21,7 @@ from data.products.clips import (
     pair_frames,
     write_video,
 )
-from data.products.colours import quantise
+from data.trimap import snap_trimap
 from engine.batch.folders import Predicts
 from engine.batch.outputs import Outputs
 from engine.batch.working_folder import WorkingFolder
@@ -142,7 +141,7 @@ def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame) -> Non
         sizes = [f"{shape[1]} x {shape[0]}" for shape in (values.shape, image.shape)]
         raise FileError(f"frame {frame.number}: trimap or mask is {sizes[0]}, but the frame is {sizes[1]}")
     if job.guide_is_mask:
-        trimap = trimap_from_mask(np.where(values >= 128, np.uint8(255), np.uint8(0)))
+        trimap = trimap_from_mask(binary(values))
     else:
         trimap = snap_trimap(values)
     matte = predictor.run(image, trimap, frame.name)
@@ -160,8 +159,6 @@ def _finished(job: ClipJob) -> Iterator[tuple[int | None, np.ndarray]]:
         else:
             time = frame.time
         if job.kind == "alpha":
-            alpha = read_alpha(path)
-            yield time, alpha if alpha.dtype == np.uint8 else quantise(alpha / np.float32(65535), 8)
+            yield time, to_uint8(read_alpha(path))
         else:
-            pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            yield time, np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
+            yield time, decode(path, alpha=job.kind == "rgba").pixels

@@ -12,9 +12,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from data.files import UNKNOWN, FileError, check_outputs, image_size, read_image, read_trimap, remove_leftovers
+from data.files import FileError, check_outputs, image_size, read_image, read_trimap, remove_leftovers
 from data.folders import Pair
 from data.masks import read_mask, trimap_from_mask
+from data.trimap import is_unknown
 from engine.batch.outputs import Outputs
 from modeling.inference.memory import give_back, peak
 from modeling.inference.predictor import Matte
@@ -169,7 +170,7 @@ def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         raise FileError(
             f"{source}: trimap is {sizes[0]} but image is {sizes[1]} (width x height); resize the trimap first"
         )
-    unknown = np.count_nonzero(trimap == UNKNOWN)
+    unknown = np.count_nonzero(is_unknown(trimap))
     if unknown == 0:
         logger.warning("%s: trimap has no unknown pixels, so the alpha is the trimap itself", source)
     elif unknown == trimap.size:

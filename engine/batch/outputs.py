@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.files import FileError, is_complete, read_colours, write_alpha
+from data.files import FileError, is_complete, read_colours, read_metadata, write_alpha
 from data.products.backgrounds import Background
-from data.products.colours import Depth, check_depth, extend_colours, read_metadata, write_colours
+from data.products.colours import Depth, check_depth, extend_colours, write_colours
 from data.products.previews import over, preview
 from engine.batch.kinds import KINDS, Kind
 from modeling.foreground import estimate_foreground

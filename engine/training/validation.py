@@ -5,21 +5,18 @@ import logging
 import statistics
 from pathlib import Path
 
-import numpy as np
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-from data.files import FileError, read_alpha, read_image, read_trimap
+from data.files import FileError, quantise, read_alpha, read_image, read_trimap, to_uint8
 from data.folders import Pair, find_pairs
 from engine.training.checkpoint import AtomicCheckpointer
-from metrics.scores import Scores, score_pair
+from metrics.scores import METRICS, Scores, score_pair
 from modeling.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
-
-METRICS = ("sad", "mse", "grad", "conn")
 
 
 def validation_pairs(root: Path) -> list[Pair]:
@@ -63,15 +60,10 @@ def _score(predictor: Predictor, pair: Pair) -> Scores | None:
         target = read_alpha(pair.alpha)
         trimap = read_trimap(pair.trimap)
         alpha = predictor.predict(read_image(pair.image), trimap, pair.name)
-        grey = np.rint(alpha * 255).astype(np.uint8)
-        return score_pair(grey, _as_uint8(target), trimap)
+        return score_pair(quantise(alpha), to_uint8(target), trimap)
     except (FileError, ValueError) as error:
         logger.warning("left out of the validation: %s: %s", pair.name, error)
         return None
-
-
-def _as_uint8(alpha: np.ndarray) -> np.ndarray:
-    return alpha if alpha.dtype == np.uint8 else np.rint(alpha / 257).astype(np.uint8)
 
 
 class Validation(HookBase):

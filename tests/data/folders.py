@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import OpenEXR
 
 
 def disc(height: int, width: int, radius: float = 0.3) -> np.ndarray:
@@ -33,3 +34,10 @@ def make_dim(root: Path, count: int = 3, side: int = 160, backgrounds: int = 4) 
     for number in range(backgrounds):
         write(root / "bg" / f"b{number}.jpg", waves(120, 150, 10 + number))
     return root
+
+
+def read_exr(path: Path) -> np.ndarray:
+    """RGB or RGBA as stored: (H, W, 3 or 4), float16 or float32, linear."""
+    with OpenEXR.File(str(path)) as file:
+        (channels,) = file.channels().values()
+        return channels.pixels.copy()

@@ -101,7 +101,7 @@ def test_palette_indices_are_instances_and_colour_is_not(tmp_path):
     palette.save(tmp_path / "a.png")
     assert np.array_equal(read_mask(tmp_path / "a.png", "instances"), labels)
     Image.new("RGB", (3, 3)).save(tmp_path / "b.png")
-    with pytest.raises(FileError, match="one number an object"):
+    with pytest.raises(FileError, match="one number per object"):
         read_mask(tmp_path / "b.png", "instances")
 
 

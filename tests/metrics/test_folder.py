@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from metrics.files import read_channel, read_trimap
-from metrics.folder import label_stem, match_folders, score_folder
+from metrics.folder import Entry, label_stem, match_folders, read_entry, read_matte, score_folder
 from metrics.scores import score_pair
 
 COMPOSITES = ["cat-1288531_1920_0", "cat-1288531_1920_19", "woman-952506_1920 (1)_7", "16452523375_08591714cf_o_3"]
@@ -152,18 +151,18 @@ def test_the_first_stored_channel_is_read(tmp_path):
     first, other = np.full((3, 4), 10, np.uint8), np.full((3, 4), 200, np.uint8)
     for name, planes in (("rgb", [other, other, first]), ("rgba", [other, other, first, other])):
         cv2.imwrite(str(tmp_path / f"{name}.png"), cv2.merge(planes))  # OpenCV stores BGR arrays as RGB files
-        np.testing.assert_array_equal(read_channel(tmp_path / f"{name}.png", "prediction"), first)
+        np.testing.assert_array_equal(read_matte(tmp_path / f"{name}.png", "prediction"), first)
 
 
 def test_depths_other_than_8_bits_are_refused(tmp_path):
     path = tmp_path / "x.png"
     cv2.imwrite(str(path), np.full((3, 4), 40000, np.uint16))
-    with pytest.raises(ValueError, match=r"prediction x\.png is uint16"):
-        read_channel(path, "prediction")
+    with pytest.raises(ValueError, match=r"prediction .*x\.png: has 16 bits"):
+        read_matte(path, "prediction")
     cv2.imwrite(str(path), np.full((3, 4), 255, np.uint8), [cv2.IMWRITE_PNG_BILEVEL, 1])
-    with pytest.raises(ValueError, match=r"prediction x\.png has 1 bit per pixel"):
-        read_channel(path, "prediction")
-    assert (read_channel(path, "label", binary_ok=True) == 255).all()
+    with pytest.raises(ValueError, match=r"prediction .*x\.png: has 1 bit per pixel"):
+        read_matte(path, "prediction")
+    assert (read_matte(path, "label", binary_ok=True) == 255).all()
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -173,16 +172,15 @@ def test_truncated_files_are_refused(tmp_path, suffix):
     data = path.read_bytes()
     for size in (0, len(data) // 2, len(data) - 12):
         path.write_bytes(data[:size])
-        with pytest.raises(ValueError, match=f"label x.{suffix} cannot be decoded"):
-            read_channel(path, "label")
+        with pytest.raises(ValueError, match=rf"x\.{suffix}: (damaged or incomplete|is empty)"):
+            read_matte(path, "label")
 
 
 def test_trimap_values(tmp_path):
     path = tmp_path / "t.png"
     values = np.array([[0, 25, 26, 102, 128, 229, 230, 255]], np.uint8)
     cv2.imwrite(str(path), values)
-    with pytest.raises(
-        ValueError, match=r"trimap t.png holds values other than 0, 128 and 255 \(25, 26, 102, 229, 230\)"
-    ):
-        read_trimap(path)
-    assert read_trimap(path, snap=True).tolist() == [[0, 0, 128, 128, 128, 128, 255, 255]]
+    entry = Entry("t", path, path, path)
+    with pytest.raises(ValueError, match=r"t\.png: the trimap holds .* \(25, 26, 102, .*--snap-trimap"):
+        read_entry(entry)
+    assert read_entry(entry, snap_trimap=True)[2].tolist() == [[0, 0, 128, 128, 128, 128, 255, 255]]

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import torch
 
+from data.files import read_alpha, read_image
 from data.training import datasets, sources
 from data.training.datasets import MattingDataset
-from data.training.decode import decode_alpha, decode_colour
 from data.training.sources import BackgroundFolder, ForegroundFolder
 from tools.reference.composition import compose
 
@@ -65,7 +65,7 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def straightforward(dataset: MattingDataset, index: int, watch: Stopwatch) -> None:
     """One crop in the published order; the decoders are ours, so that only the order differs."""
-    colour, alpha = watch.watch(decode_colour), watch.watch(decode_alpha)
+    colour, alpha = watch.watch(read_image), watch.watch(read_alpha)
     rng = np.random.default_rng(index)
     foregrounds = dataset.foregrounds
     layers = [foregrounds.pick(index, rng)]
@@ -110,5 +110,5 @@ def measure(height: int, width: int, crops: int, shared: int) -> str:
 
 def time_decoders(watch: Stopwatch) -> None:
     """Let the dataset's decoders be timed by this watch."""
-    sources.decode_alpha = watch.watch(decode_alpha)
-    sources.decode_colour = datasets.decode_colour = watch.watch(decode_colour)
+    sources.read_alpha = watch.watch(read_alpha)
+    sources.read_image = datasets.read_image = watch.watch(read_image)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from data.trimap import is_unknown
 from engine.build import build_model
 from modeling import Predictor, ViTMatte
 from modeling.backbone.routing import Router
@@ -165,7 +166,7 @@ def measure(point: Point) -> dict:
     peak = _peak(point.device)
     result = {"seconds": seconds, "peak": peak - held, "process_peak": peak, "kept": kept, "matrix_gflops": rate}
     result["cpu_seconds"] = spent
-    result["unknown_share"] = float((trimap == 128).mean())
+    result["unknown_share"] = float(is_unknown(trimap).mean())
     if point.alpha_file:
         np.save(point.alpha_file, alpha)
     if point.count_flops:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metrics.scores import Scores
-
-METRICS = ("sad", "mse", "grad", "conn")
+from metrics.scores import METRICS, Scores
 
 
 @dataclass

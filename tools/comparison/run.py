@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from data.files import FileError, read_alpha, write_atomic
+from data.files import read_alpha, write_png
 from data.folders import Pair
 from engine.batch.folders import read_pair
-from metrics.files import read_channel
+from metrics.folder import read_matte
 from metrics.scores import Scores, score_pair
 from tools.cli import INTERRUPTED, ROOT
 from tools.comparison.report import Compared, Model, mean_scores, scored_by_all
@@ -112,7 +111,7 @@ class Comparison:
         if pair.alpha is None:
             return None
         try:
-            truth = read_channel(pair.alpha, "label", binary_ok=True)
+            truth = read_matte(pair.alpha, "label", binary_ok=True)
             if truth.shape != trimap.shape:
                 sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (truth, trimap)]
                 raise ValueError(f"label {pair.alpha.name} is {sizes[0]} but the image is {sizes[1]} (width x height)")
@@ -135,15 +134,6 @@ class Comparison:
 def score_line(scores: Scores) -> str:
     """Two of the four scores, for the sheet."""
     return f"SAD {scores.sad:.2f}  MSE {scores.mse:.2f}" if scores.defined else "nothing unknown"
-
-
-def write_png(path: Path, rgb: np.ndarray) -> None:
-    """Atomically, folders included."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{path.parent}: cannot be created ({error.strerror or error})") from error
-    write_atomic(path, cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def _exit_reason(code: int) -> str:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data.folders import Pair
+from data.trimap import UNKNOWN
 from engine.batch.folders import plan, run
 from engine.build import build_model
 from modeling import Matte, Predictor
@@ -57,7 +58,7 @@ def work(request: dict) -> dict:
     parameters = sum(parameter.numel() for parameter in model.parameters())  # before norms are folded
     predictor = Predictor(model, request["checkpoint"], **request["settings"])
     side = _WARM_UP_PX
-    predictor.predict(np.zeros((side, side, 3), np.uint8), np.full((side, side), 128, np.uint8))
+    predictor.predict(np.zeros((side, side, 3), np.uint8), np.full((side, side), UNKNOWN, np.uint8))
     timed = Timed(predictor)
     with logging_redirect_tqdm(), tqdm(total=len(jobs), desc=request["label"], unit="image", disable=None) as bar:
         report = run(timed, jobs, overwrite=True, advance=bar.update)

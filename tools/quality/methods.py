@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.files import UNKNOWN
+from data.trimap import is_unknown
 from engine.build import build_model
 from modeling import Predictor
 from modeling.checkpoints.weights import load_weights
@@ -57,7 +57,7 @@ def classical(label: str) -> Run:
     estimate = {"closed-form": pymatting.estimate_alpha_cf, "KNN": pymatting.estimate_alpha_knn}[label]
 
     def run(image: np.ndarray, trimap: np.ndarray, name: str) -> Matte:
-        levels = np.where(trimap == UNKNOWN, 0.5, trimap / 255)
+        levels = np.where(is_unknown(trimap), 0.5, trimap / 255)
         if not (levels == 0).any() or not (levels == 1).any():  # its linear system has no solution then
             raise ValueError(f"{name}: {label} needs known foreground and known background")
         alpha = estimate(image / 255.0, levels)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-METRICS = ("sad", "mse", "grad", "conn")
+from metrics.scores import METRICS
 
 
 def common_images(results: Mapping[str, dict]) -> list[str]:

@@ -8,8 +8,9 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from data.files import UNKNOWN, read_alpha, read_image, read_trimap
+from data.files import quantise, read_alpha, read_image, read_trimap
 from data.folders import Pair
+from data.trimap import UNKNOWN, is_unknown
 from metrics.scores import score_pair
 from modeling.inference.memory import in_use, peak
 from tools.quality.methods import Method
@@ -35,7 +36,7 @@ def measure(method: Method, pairs: Sequence[Pair], dtype: str, threads: int) -> 
             images[pair.name] = {"error": str(error)}
             continue
         seconds = time.perf_counter() - start
-        scores = asdict(score_pair(np.rint(matte.alpha * 255).astype(np.uint8), target, trimap))
+        scores = asdict(score_pair(quantise(matte.alpha), target, trimap))
         images[pair.name] = {"seconds": seconds, **scores, "kept": [kept_shares(keep, trimap) for keep in matte.keep]}
     return {"peak_bytes": peak(CPU) - held, "images": images}
 
@@ -49,7 +50,7 @@ def kept_shares(keep: np.ndarray, trimap: np.ndarray) -> dict[str, list[int]]:
     """
     rows, columns = keep.shape
     unknown = np.zeros((rows * PATCH, columns * PATCH), bool)
-    unknown[: trimap.shape[0], : trimap.shape[1]] = trimap == UNKNOWN
+    unknown[: trimap.shape[0], : trimap.shape[1]] = is_unknown(trimap)
     unknown = unknown.reshape(rows, PATCH, columns, PATCH).any(axis=(1, 3))
     return {
         "unknown": [int(keep[unknown].sum()), int(unknown.sum())],

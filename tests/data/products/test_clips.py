@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from data import files
 from data.files import FileError
 from data.products.clips import open_clip, pair_frames, write_video
 
@@ -85,8 +84,8 @@ def test_pairs_by_number_or_one_after_another(tmp_path):
 
 def test_a_video_reaches_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     calls, fsync, replace = [], os.fsync, os.replace
-    monkeypatch.setattr(files.os, "fsync", lambda fd: (calls.append(f"fsync {os.fstat(fd).st_size > 100}"), fsync(fd)))
-    monkeypatch.setattr(files.os, "replace", lambda a, b: (calls.append("replace"), replace(a, b)))
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(f"fsync {os.fstat(fd).st_size > 100}"), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("replace"), replace(a, b)))
     write_video(tmp_path / "a.mkv", [(None, np.zeros((16, 16), np.uint8))], Fraction(25), None)
     assert calls[:2] == ["fsync True", "replace"]
     assert os.listdir(tmp_path) == ["a.mkv"]

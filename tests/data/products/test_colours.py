@@ -6,21 +6,20 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from data.files import FileError, read_colours
-from data.products.colours import (
-    Metadata,
-    extend_colours,
-    linear_to_srgb,
-    quantise,
-    read_exr,
-    read_metadata,
-    srgb_to_linear,
-    write_colours,
-)  # fmt: skip
+from data.files import FileError, Metadata, quantise, read_colours, read_metadata
+from data.products.colours import extend_colours, srgb_to_linear, write_colours
+from tests.data.folders import read_exr
 
 RNG = np.random.default_rng(0)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 BITS = {"8": np.uint8, "16": np.uint16}
+
+
+def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
+    """The inverse of `srgb_to_linear`."""
+    linear = linear.astype(np.float32)
+    root = np.maximum(linear, 0) ** (1 / 2.4)
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * root - 0.055).astype(np.float32)
 
 
 def layers(bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,9 +121,6 @@ def test_what_cannot_be_written_is_refused_before(tmp_path, name, depth):
 
 
 def test_damaged_files_are_named(tmp_path):
-    (tmp_path / "a.exr").write_bytes(b"v/1\x01" + bytes(20))
-    with pytest.raises(FileError, match=r"a\.exr"):
-        read_exr(tmp_path / "a.exr")
     (tmp_path / "a.png").write_bytes(io.BytesIO(b"nothing").getvalue())
     with pytest.raises(FileError, match=r"a\.png"):
         read_metadata(tmp_path / "a.png")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.files import FileError
-from data.training.decode import DecodedCache
+from data.training.cache import DecodedCache
 from data.training.sources import (
     ROOT_VARIABLE,
     BackgroundFolder,

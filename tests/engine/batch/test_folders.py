@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from data import files
 from data.files import FileError, read_alpha
 from data.folders import Pair, find_pairs
 from engine.batch import folders as folder_run
@@ -143,7 +142,7 @@ def test_full_disk_costs_the_files_that_did_not_fit(root, tmp_path, monkeypatch)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(descriptor)
 
-    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     report = outcome(root, tmp_path / "out")
     assert report.done == 3
     ((name, reason),) = report.failures

@@ -5,8 +5,8 @@ from PIL import Image, ImageCms
 
 from data.files import FileError, read_alpha, read_colours
 from data.products.backgrounds import Background
-from data.products.colours import read_exr
 from engine.batch.outputs import KINDS, Outputs
+from tests.data.folders import read_exr
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -9,8 +9,8 @@ import torch
 from detectron2.config import instantiate
 
 from engine.training import session as run
-from engine.training.validation import METRICS, student_copy, validate, validation_pairs
-from metrics.scores import score_pair
+from engine.training.validation import student_copy, validate, validation_pairs
+from metrics.scores import METRICS, score_pair
 from modeling.inference.predictor import Predictor
 from modeling.vitmatte import ViTMatte
 from tests.engine.synthetic import composite

@@ -4,10 +4,8 @@ import json
 import math
 from pathlib import Path
 
-from metrics.scores import score_pair
+from metrics.scores import METRICS, score_pair
 from tools.reference.golden.check import Arrays, Quantity, relative_difference
-
-METRICS = ("sad", "mse", "grad", "conn")
 
 
 def check_scores(path: Path, arrays: Arrays) -> list[Quantity]:

@@ -1,0 +1,73 @@
+"""Guards around files: what may be opened, how large it may be, and how an error becomes one line."""
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+MAX_PIXELS = 500_000_000  # a header that declares more is taken for damage or an attack
+MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, uncompressed
+_NOT_ON_DISK = ("/proc/", "/sys/")  # regular files by their mode, but reading one may block or have effects
+
+
+class FileError(ValueError):
+    """A file or folder that cannot be used; the message names it and says why."""
+
+
+def reason(error: BaseException) -> str:
+    """One line that says what went wrong, without the path and the number of the error."""
+    text = getattr(error, "strerror", None) or getattr(error, "err", None) or str(error)
+    return " ".join(str(text).split()) or type(error).__name__
+
+
+def check_file(path: str | Path) -> None:
+    """Refuse what is no regular file, where reading may block for ever, and what does not fit into memory."""
+    try:
+        _check_status(path, os.stat(path))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({reason(error)})") from error
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Read a regular file of bounded size."""
+    check_file(path)
+    try:
+        # A pipe that took the file's place meanwhile is opened without waiting for a writer, and refused.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            _check_status(path, os.fstat(file.fileno()))
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({reason(error)})") from error
+    if not data:
+        raise FileError(f"{path}: is empty (0 bytes)")
+    return data
+
+
+def _check_status(path: str | Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode) or real_path(path).startswith(_NOT_ON_DISK):
+        raise FileError(f"{path}: is a folder, a pipe or a device, not a file")
+    if status.st_size > MAX_BYTES:
+        raise FileError(f"{path}: has {status.st_size / 10**9:.1f} GB; files of up to {MAX_BYTES // 10**9} GB are read")
+
+
+def real_path(path: str | Path) -> str:
+    """Absolute path with links resolved; a loop of links ends at the link that closes it."""
+    return os.path.realpath(path)
+
+
+def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse outputs that would overwrite an input or one another. Call it before work begins.
+
+    Args:
+        outputs: files that will be written.
+        inputs: files that will be read; those in a folder are listed one by one.
+
+    Raises:
+        FileError: names the first output that cannot stay.
+    """
+    taken = {real_path(path): "an input" for path in inputs}
+    for path in outputs:
+        place = real_path(path)
+        if place in taken:
+            raise FileError(f"{path}: the output would overwrite {taken[place]}; choose another place for it")
+        taken[place] = "another output"

@@ -1,0 +1,135 @@
+"""Reading photographs, alphas, trimaps, cut-outs and metadata. Colour is straight RGB, upright."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data.files.decoding import ORIENTATION_TAG, Picture, decode, open_header, orientation
+from data.files.guard import FileError, reason
+from data.trimap import BACKGROUND_UP_TO, FOREGROUND_FROM, LEVELS, UNKNOWN, snap_trimap
+
+logger = logging.getLogger(__name__)
+
+COLOURED_FROM = 64  # how far apart the channels of a trimap's pixel are where it is no grey but a colour
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Metadata that a cut-out takes over: the RGB colour profile, and EXIF whose orientation is "upright"."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+
+
+def read_image(path: str | Path, reduction: int = 1) -> np.ndarray:
+    """Read a photograph as uint8 (H, W, 3) RGB; 16 bits are rounded to 8, an alpha channel is dropped.
+
+    Args:
+        reduction: as in `decode`.
+    """
+    return to_uint8(_as_colours(_said(path, decode(path, reduction=reduction))))
+
+
+def read_colours(path: str | Path) -> np.ndarray:
+    """Read a photograph as (H, W, 3) RGB, uint8 or uint16 as stored; an alpha channel is dropped."""
+    return _as_colours(decode(path).pixels)
+
+
+def read_alpha(path: str | Path) -> np.ndarray:
+    """Read the first channel of an alpha file as (H, W), uint8 or uint16 as stored."""
+    return first_channel(_said(path, decode(path)))
+
+
+def read_cutout(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read an RGBA file as colour, uint8 (H, W, 3), and alpha, uint8 or uint16 (H, W)."""
+    pixels = decode(path, alpha=True).pixels
+    if pixels.ndim != 3 or pixels.shape[2] != 4:
+        raise FileError(f"{path}: has no alpha channel; a cut-out is an RGBA file (or use folders fg/ and alpha/)")
+    return np.ascontiguousarray(to_uint8(pixels[..., :3])), np.ascontiguousarray(pixels[..., 3])
+
+
+def read_trimap(path: str | Path, others: Literal["warn", "snap", "refuse"] = "warn") -> np.ndarray:
+    """Read a trimap as uint8 (H, W) of 0, 128, 255.
+
+    Args:
+        others: other values are snapped with a warning, snapped, or refused. Where they are snapped, colours (of an
+            overlay) mean unknown.
+    """
+    pixels = to_uint8(_said(path, decode(path)))
+    raw = first_channel(pixels)
+    if others == "refuse":
+        strange = np.setdiff1d(np.flatnonzero(np.bincount(raw.ravel(), minlength=256)), LEVELS)
+        if strange.size:
+            listed = ", ".join(map(str, strange[:5])) + (", ..." if strange.size > 5 else "")
+            raise FileError(f"{path}: the trimap holds values other than 0, 128 and 255 ({listed})")
+        return raw
+    trimap = snap_trimap(raw)
+    if pixels.ndim == 3:
+        trimap[np.ptp(pixels, axis=2) >= COLOURED_FROM] = UNKNOWN
+    changed = int(np.count_nonzero(trimap != raw))
+    if changed and others == "warn":
+        logger.warning(
+            "%s: trimap has values other than 0, 128, 255; snapped %d of %d pixels (up to %d: background, from %d: "
+            "foreground, else unknown)",
+            path,
+            changed,
+            raw.size,
+            BACKGROUND_UP_TO,
+            FOREGROUND_FROM,
+        )
+    return trimap
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """Read profile and EXIF. A profile for grey or CMYK does not fit RGB and is left out."""
+    image = open_header(path).image
+    try:
+        icc, exif = image.info.get("icc_profile"), image.getexif()
+        if exif:
+            exif[ORIENTATION_TAG] = 1
+        block = exif.tobytes().removeprefix(b"Exif\0\0") if exif else None
+    except Exception as error:  # damaged EXIF raises many types, and is no reason to refuse the picture
+        logger.warning("%s: its metadata cannot be read and is left out (%s)", path, reason(error))
+        return Metadata()
+    return Metadata(icc if icc and icc[16:20] == b"RGB " else None, block)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the upright image, from the header alone."""
+    header = open_header(path)
+    width, height = header.image.size
+    return (width, height) if orientation(path, header) >= 5 else (height, width)
+
+
+def is_complete(path: str | Path, size: tuple[int, int], bit_depth: int) -> bool:
+    """True if path is a whole PNG alpha of this (height, width) and depth, which a resumed run need not make again."""
+    try:
+        alpha = decode(path).pixels
+    except FileError:
+        return False
+    return alpha.shape == tuple(size) and alpha.itemsize * 8 == bit_depth
+
+
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Round uint16 to uint8 (65535 = 255 * 257); uint8 stays as it is."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def first_channel(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) of a grey or colour picture: the stored channel, never a weighted grey."""
+    return np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels[..., 0])
+
+
+def _as_colours(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def _said(path: str | Path, picture: Picture) -> np.ndarray:
+    if picture.several:
+        logger.warning("%s: holds several pictures (an animation, or pages); the first one is read", path)
+    return picture.pixels
