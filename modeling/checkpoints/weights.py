@@ -29,8 +29,8 @@ _FROM_TRANSFORMERS = (
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint under our names, on the CPU, mapped from the file where its format allows it.
 
-    Accepts `.safetensors` (also in a hub folder or repository, see `weights_file`), and `.pth` files that hold a state dict,
-    bare or under `model` (or `state_dict`), with or without a common `module.` prefix, and the names of Hugging Face's
+    Accepts `.safetensors` (also in a hub folder or repository, see `weights_file`), and `.pth` files that hold a state
+    dict, bare or under `model` (or `state_dict`), with or without a common `module.` prefix, and the names of Hugging Face's
     `VitMatteForImageMatting`. Code in a pickle is never run.
 
     Raises:
