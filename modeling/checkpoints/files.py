@@ -1,4 +1,4 @@
-"""Reading files of weights that a stranger may have made: nothing in them runs, and nothing is copied into memory yet.
+"""Safe reading of weight files: nothing in them runs, and no tensor is copied into memory yet.
 
 Tensors come back mapped from the file wherever its format allows that, so that names, shapes and types can be judged
 before any memory is taken for them.
@@ -7,6 +7,7 @@ before any memory is taken for them.
 import mmap
 import pickle
 import re
+import struct
 import zipfile
 from pathlib import Path
 
@@ -14,11 +15,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from .pickles import Refused, Walk
+
 MAX_BYTES = 16 * 10**9  # many times the largest training checkpoint of any network here
+MAX_PICKLE_BYTES = 64 * 10**6  # of what a checkpoint holds beside tensors
+MAX_HEADER_BYTES = 4 * 10**6  # of a safetensors file: some 20,000 tensors
 MAX_LEGACY_BYTES = 2 * 10**9  # of the format of PyTorch before 1.6, which is searched as a whole
 _PICKLE_START = b"\x80"
 _ZIP_START = b"PK\x03\x04"
-_ALLOCATES = b"\nbytearray\n"  # the one thing a weights-only pickle may call that takes as much memory as it likes
+_LEGACY_PICKLES = 5  # magic number, protocol, machine, content, order of the storages; then their bytes
 
 
 class CheckpointError(ValueError):
@@ -26,7 +31,7 @@ class CheckpointError(ValueError):
 
 
 def read_file(path: str | Path) -> object:
-    """What a checkpoint holds, by its suffix: the tensors of a `.safetensors` file, else the content of a pickle.
+    """Tensors of a `.safetensors` file, or content of a PyTorch file.
 
     Raises:
         CheckpointError: the file is missing, broken, too large, or a pickle that needs more than tensors.
@@ -37,9 +42,10 @@ def read_file(path: str | Path) -> object:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """What a `.safetensors` file says about itself; empty where it says nothing."""
+    """Metadata of a `.safetensors` file; empty where it has none."""
     path = Path(path)
     _check_size(path)
+    _check_header(path)
     try:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
@@ -48,7 +54,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def read_pickle(path: str | Path, mapped: bool = True) -> object:
-    """The content of a PyTorch file that holds tensors and plain containers, numbers and strings only.
+    """Content of a PyTorch file: tensors, plain containers, numbers and strings.
 
     Args:
         mapped: tensors stay in the file where they are until they are used; else they are read.
@@ -95,36 +101,58 @@ def _check_size(path: Path) -> None:
 
 def _check_content(path: Path) -> bool:
     """Refuse files that take more memory than they have bytes; True if this one is in PyTorch's zip format."""
+    size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(4)
         if start == _ZIP_START:
-            _check_pickle(path, _pickle_in_archive(path))
+            for content in _pickles_in_archive(path):
+                _walk(path, Walk(content, size), pickles=1)
             return True
         if not start.startswith(_PICKLE_START):
             raise CheckpointError(f"{path}: is no PyTorch checkpoint (judged by its first bytes)")
-        if path.stat().st_size > MAX_LEGACY_BYTES:
+        if size > MAX_LEGACY_BYTES:
             raise CheckpointError(f"{path}: is large and in PyTorch's old format; save it again with a newer PyTorch")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _check_pickle(path, content)
+            _walk(path, Walk(content, size), pickles=_LEGACY_PICKLES)
     return False
 
 
-def _pickle_in_archive(path: Path) -> bytes:
+def _pickles_in_archive(path: Path) -> list[bytes]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise CheckpointError(f"{path}: its parts are compressed, as PyTorch never does; save it again")
-        return b"".join(archive.read(entry) for entry in entries if entry.filename.endswith(".pkl"))
+        pickles = [entry for entry in entries if entry.filename.lower().endswith(".pkl")]
+        if sum(entry.file_size for entry in pickles) > MAX_PICKLE_BYTES:
+            raise CheckpointError(f"{path}: holds more than {MAX_PICKLE_BYTES // 10**6} MB beside its tensors")
+        return [archive.read(entry) for entry in pickles]
 
 
-def _check_pickle(path: Path, content: bytes | mmap.mmap) -> None:
-    if content.find(_ALLOCATES) >= 0:
-        raise _refusal(path, "bytearray")
+def _walk(path: Path, walk: Walk, pickles: int) -> None:
+    try:
+        for _ in range(pickles):
+            walk.pickle()
+    except Refused as error:
+        raise _refusal(path, one_line(error)) from error
+    except (IndexError, KeyError, TypeError, UnicodeDecodeError, struct.error) as error:
+        raise CheckpointError(f"{path}: not a readable PyTorch checkpoint ({one_line(error)})") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    _check_header(path)
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}
     except Exception as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a header, which safetensors would parse as a whole, of many times the usual size."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if len(start) == 8 and (size := struct.unpack("<Q", start)[0]) > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file (names and metadata of {size / 1e6:.0f} MB; up to "
+            f"{MAX_HEADER_BYTES // 10**6} MB are read)"
+        )

@@ -81,7 +81,8 @@ def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> 
 def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
     """Describe how the names, shapes and types of `found` differ from those expected; empty where they agree.
 
-    Only where all of them do, the numbers themselves are looked at, and those that are not finite are a problem.
+    Only where all of them do, the numbers themselves are looked at; those that are not finite, or not in the type of
+    the network, are a problem.
     """
     misshapen = [
         f"{name} {tuple(found[name].shape)} instead of {tuple(value.shape)}"
@@ -99,7 +100,11 @@ def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[st
         ],
     }
     if not any(kinds.values()):
-        kinds = {"not finite (damaged?)": [name for name in expected if not found[name].isfinite().all()]}
+        kinds = {
+            "not finite (damaged?)": [
+                name for name, value in expected.items() if not found[name].to(value.dtype).isfinite().all()
+            ]
+        }
     return [f"{len(names)} {kind}: {_shorten(names)}" for kind, names in kinds.items() if names]
 
 

@@ -1,5 +1,6 @@
 """Files of strangers: nothing in them runs, nothing takes memory before it fits."""
 
+import collections
 import io
 import json
 import struct
@@ -133,3 +134,99 @@ def test_metadata_are_read(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "b.safetensors")
     assert read_metadata(tmp_path / "a.safetensors") == {"config": "x"}
     assert read_metadata(tmp_path / "b.safetensors") == {}
+
+
+def archive(path: Path, pickled: bytes) -> Path:
+    """PyTorch's zip format around a pickle."""
+    buffer = io.BytesIO()
+    torch.save({"a": torch.zeros(1)}, buffer)
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, pickled if name.endswith("data.pkl") else old.read(name))
+    return path
+
+
+TRILLION = b")" + b"q\x00h\x00h\x00\x86" * 40 + b"q\x00"  # a tuple of two tuples of two tuples ...
+HOSTILE = {
+    "a key": (b"\x80\x02" + TRILLION + b"}h\x00h\x00s\x86.", "a container as a key"),
+    "a set": (b"\x80\x02" + TRILLION + b"c__builtin__\nset\n]h\x00a\x85R\x86.", "a set of containers"),
+    "repeated": (b"\x80\x02]" + b"q\x00]h\x00ah\x00a" * 40 + b".", "containers that hold each other many times"),
+    "millions of lists": (b"\x80\x02(" + b"]" * (9 * 2**20) + b"l.", "more than 150000 containers"),
+    "millions of numbers": (b"\x80\x02(" + b"N" * 10**6 + b"l.", "more than 500000 steps"),
+    "itself": (b"\x80\x02]q\x00h\x00a.", "a container that holds itself"),
+    "strings": (
+        b"\x80\x02X" + struct.pack("<I", 10**6) + b"x" * 10**6 + b"q\x00"
+        + b"(" + b"c_codecs\nencode\nh\x00U\x05ascii\x86R" * 100 + b"t.",
+        "long strings, many times",
+    ),
+    "a storage": (
+        b"\x80\x02(U\x07storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu\x8a\x06"
+        + (2**40).to_bytes(6, "little") + b"tQ.",
+        "a tensor that is larger than the file",
+    ),
+    "an object": (b"\x80\x02ctorch\nTensor\n)\x81.", "torch.Tensor"),
+    "arguments": (b"\x80\x02ccollections\nOrderedDict\n]\x85R.", "an OrderedDict with arguments"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickles_that_ask_for_too_much_are_refused_at_once(tmp_path: Path, case: str, zipped: bool) -> None:
+    pickled, reason = HOSTILE[case]
+    path = tmp_path / "a.pth"
+    archive(path, pickled) if zipped else path.write_bytes(pickled)
+    with pytest.raises(CheckpointError, match=reason):
+        read_state_dict(path)
+
+
+def test_what_checkpoints_hold_beside_tensors_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight_files, "MAX_PICKLE_BYTES", 2 * 10**6)
+    torch.save({"a": torch.ones(1), "note": "x" * 10**6}, tmp_path / "a.pth")
+    assert list(read_state_dict(tmp_path / "a.pth")) == ["a"]
+    torch.save({"a": torch.ones(1), "note": "x" * 3 * 10**6}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="holds more than 2 MB beside its tensors"):
+        read_state_dict(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_plain_data_are_read_as_they_are(tmp_path: Path, zipped: bool) -> None:
+    weight = torch.nn.Parameter(torch.arange(6.0).view(2, 3).T)
+    content = {
+        "model": collections.OrderedDict(a=weight, b=torch.ones(2, dtype=torch.bfloat16), c=torch.tensor(3)),
+        "random": [3, [1, 2**40, -1], None],
+        "numbers": {0: (1.5, True, {"x": b"bytes"}), 7: {1, 2}},
+        "size": torch.Size([2, 3]),
+        "counter": collections.Counter("aab"),
+        "shared": [weight, weight],
+    }
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    found = weight_files.read_pickle(tmp_path / "a.pth")
+    assert {key: found[key] for key in ("random", "numbers", "size", "counter")} == {
+        key: content[key] for key in ("random", "numbers", "size", "counter")
+    }
+    assert all(torch.equal(found["model"][name], value) for name, value in content["model"].items())
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_long_headers_are_refused_unread(tmp_path: Path, metadata: bool) -> None:
+    if metadata:
+        header = {"__metadata__": {"x": "y" * 5_000_000}}
+    else:
+        header = {f"{i:060}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(50_000)}
+    text = json.dumps(header).encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    for read in (read_state_dict, read_metadata):
+        with pytest.raises(CheckpointError, match=r"names and metadata of [567] MB; up to 4 MB are read"):
+            read(tmp_path / "a.safetensors")
+
+
+def test_numbers_that_the_network_cannot_hold_are_refused(tmp_path: Path) -> None:
+    state = {"weight": torch.full((2, 3), 1e300, dtype=torch.float64), "bias": torch.ones(2, dtype=torch.float64)}
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"1 not finite \(damaged\?\): weight"):
+        load_weights(nn.Linear(3, 2), tmp_path / "a.pth")
+
+
+def test_the_suffix_may_be_written_in_capitals(tmp_path: Path) -> None:
+    save_file({"weight": torch.ones(2, 3), "bias": torch.ones(2)}, tmp_path / "a.SAFETENSORS")
+    load_weights(nn.Linear(3, 2), tmp_path / "a.SAFETENSORS")
