@@ -177,11 +177,38 @@ def compressed(chance: random.Random) -> bytes:
     return buffer.getvalue()
 
 
+def hostile(chance: random.Random) -> bytes:
+    """A small file that asks for much: pickles that repeat themselves, headers of many megabytes."""
+    depth, count = chance.choice((5, 40, 120)), chance.choice((10, 10**5, 9 * 10**6))
+    chain = b")" + b"q\x00h\x00h\x00\x86" * depth + b"q\x00"
+    pickled = chance.choice(
+        (
+            chain + b"}h\x00h\x00s\x86.",
+            chain + b"ccollections\nCounter\n}h\x00K\x01s\x85R\x86.",
+            chain + b".",
+            b"]q\x00" + b"h\x00a" * count + b".",
+            b"(" + b"]" * count + b"t.",
+            b"(" + b"}K\x01Ns" * (count // 4) + b"t.",
+            b"X" + struct.pack("<I", count) + b"x" * count + b"q\x00(" + b"c_codecs\nencode\nh\x00\x85R" * 50 + b"t.",
+        )
+    )
+    if chance.random() < 0.3:
+        return safetensors_with({"__metadata__": {"config": "x" * count}} | {str(i): [] for i in range(count // 30)})
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(saved(dict(weights())))) as old, zipfile.ZipFile(buffer, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"\x80\x02" + pickled if name.endswith("data.pkl") else old.read(name))
+    return buffer.getvalue() if chance.random() < 0.7 else b"\x80\x02" + pickled
+
+
 def make(path: Path, chance: random.Random) -> None:
     """Lay a checkpoint down."""
     lot = chance.random()
     if lot < 0.03:
         chance.choice(NO_FILES)(path)
+        return
+    if lot < 0.08:
+        path.write_bytes(hostile(chance))
         return
     if lot < 0.35:
         content = safetensors(chance) if path.suffix == ".safetensors" else compressed(chance)
