@@ -29,7 +29,7 @@ from tests.modeling.small import small_mematte
 from tests.soak.fuzz_pairs import NO_FILES
 from tests.soak.pictures import damaged, scene, trimap
 
-TINY = Path(__file__).parents[1] / "engine" / "tiny.py"
+TINY = Path(__file__).parents[1] / "engine" / "training" / "tiny.py"
 ATTACKED = "attacked"
 
 

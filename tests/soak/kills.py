@@ -24,7 +24,7 @@ from tests.soak.pictures import scene, trimap
 from tools import matte_clip, prepare_composition1k
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG, TINY = str(Path(__file__).with_name("small.py")), str(ROOT / "tests" / "engine" / "tiny.py")
+CONFIG, TINY = str(Path(__file__).with_name("small.py")), str(ROOT / "tests" / "engine" / "training" / "tiny.py")
 KILLS_IN_A_ROW = 4
 CLOCK = ("time", "data_wait", "images_per_second")
 
