@@ -29,7 +29,13 @@ def crops(size_px: int):
 
 def training(name: str, batch: int, iterations: int, decay_share: float, freeze_norms_from: int):
     train = train_settings(name, batch, iterations, checkpoint_period=250)
-    train.update(precision="bf16", max_grad_norm=1.0, max_logit_std=1.0, eval_period=1000, max_checkpoints=3,
-                 validation_root="validation", freeze_norms_from=freeze_norms_from)  # fmt: skip
+    train.update(
+        max_grad_norm=1.0,
+        max_logit_std=1.0,
+        eval_period=1000,
+        max_checkpoints=3,
+        validation_root="validation",
+        freeze_norms_from=freeze_norms_from,
+    )
     schedule = L(warm_stable_decay)(max_iter="${train.max_iter}", warmup_iters=100, decay_share=decay_share)
     return train, schedule

@@ -19,6 +19,11 @@ def test_orthogonalised_keeps_singular_vectors_and_levels_their_values(shape: tu
     assert (found - torch.diag(found.diagonal())).abs().max() < 0.05
 
 
+def test_a_cpu_orthogonalises_in_float32() -> None:
+    """Many CPUs compute in bfloat16 far slower."""
+    assert orthogonalised(torch.randn(16, 20)).dtype == torch.float32
+
+
 def test_every_parameter_is_in_one_group() -> None:
     model = ViTMatte(small_vit(routed=False), small_decoder())
     model.backbone.blocks[0].requires_grad_(False)
