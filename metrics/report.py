@@ -9,7 +9,6 @@ from metrics.folder import FolderScores, ImageScore
 from metrics.scores import METRICS
 
 WORST_SHOWN = 10
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def as_dict(result: FolderScores) -> dict[str, Any]:
@@ -38,20 +37,12 @@ def as_json(result: FolderScores) -> str:
 
 
 def as_csv(result: FolderScores) -> str:
-    """One row per image that has scores; empty cells where they are undefined.
-
-    A name that a spreadsheet would run as a formula gets an apostrophe in front.
-    """
+    """One row an image that has scores; empty cells where they are undefined."""
     text = io.StringIO()
     rows = csv.DictWriter(text, ["name", *METRICS], lineterminator="\n")
     rows.writeheader()
-    scored = (image for image in result.images if image.scores is not None)
-    rows.writerows({"name": _inert(image.name), **_values(image)} for image in scored)
+    rows.writerows({"name": image.name, **_values(image)} for image in result.images if image.scores is not None)
     return text.getvalue()
-
-
-def _inert(name: str) -> str:
-    return f"'{name}" if name.startswith(_FORMULA_STARTS) else name
 
 
 def as_table(result: FolderScores) -> str:

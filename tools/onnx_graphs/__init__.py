@@ -1,0 +1,1 @@
+"""ONNX graphs of MEMatte and ViTMatte, written node by node, and a runner without torch."""

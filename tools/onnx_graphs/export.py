@@ -1,0 +1,269 @@
+"""ONNX files of MEMatte and ViTMatte, checked against torch before they are written."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper
+from onnx.external_data_helper import set_external_data
+
+from data.files import write_atomic
+from modeling import Predictor, ViTMatte
+from modeling.checkpoints.weights import load_state, read_state_dict
+from modeling.inference.budget import Limits
+from modeling.inputs import IMAGE_MEAN, IMAGE_STD
+from modeling.zoo import build, find, identify
+
+from .decoder import write_decoder
+from .graph import OPSET, Graph
+from .runner import OnnxMatte
+from .vit import VitWriter
+
+TOLERANCE = 1e-4  # largest difference of an alpha
+TRIALS = (((96, 128), 18_500), ((160, 225), 18_500), ((224, 95), 12), ((129, 193), 40), ((64, 64), 0))
+MULTIPLE = 32
+_EXTERNAL_BYTES, _EXTERNAL_ALIGNMENT = 1024, 4096  # smallest tensor to move out, and where each may begin
+
+
+class ExportError(ValueError):
+    """A network that cannot be exported."""
+
+
+class GraphMismatch(ExportError):
+    """A graph that does not agree with torch."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which files to write.
+
+    Attributes:
+        name: stem of the files.
+        size: (H, W) in pixels of networks with relative positions in global attention; None: any size.
+        half: store matrices and kernels in fp16; computation stays in fp32.
+        metadata: what to say about the weights, added to each file.
+    """
+
+    name: str
+    size: tuple[int, int] | None
+    half: bool
+    metadata: Mapping[str, str]
+
+
+def make_plan(
+    model: ViTMatte, name: str, size: tuple[int, int] | None, half: bool, metadata: Mapping[str, str]
+) -> Plan:
+    """Check that `model` and `size` fit each other.
+
+    Raises:
+        ExportError: they do not.
+    """
+    if not isinstance(model, ViTMatte):
+        raise ExportError(f"{type(model).__name__} cannot be exported; MEMatte and ViTMatte can")
+    if model.backbone.routed and size:
+        raise ExportError("a routed network is exported for all sizes; leave --size out")
+    if not model.backbone.routed and not size:
+        raise ExportError(
+            "ViTMatte's relative positions depend on the size of the image, so a file serves one size only: "
+            "give --size WIDTHxHEIGHT"
+        )
+    if size and any(side < MULTIPLE or side % MULTIPLE for side in size):
+        raise ExportError(f"--size {size[1]}x{size[0]}: both sides must be multiples of {MULTIPLE}")
+    return Plan(name, size, half, dict(metadata))
+
+
+def prepared(model: ViTMatte, half: bool) -> Predictor:
+    """The torch side of the comparison: batch norms folded, matrices rounded where the files store fp16."""
+    predictor = Predictor(model, device="cpu", max_tokens=None)
+    if half:
+        for parameter in predictor.model.parameters():
+            if parameter.ndim > 1:
+                parameter.data = parameter.data.half().float()
+    return predictor
+
+
+def build_models(predictor: Predictor, plan: Plan, graphs: Sequence[str]) -> dict[str, onnx.ModelProto]:
+    """The models by file name: `NAME.onnx` (joint), `NAME_backbone.onnx` and `NAME_decoder.onnx` (split)."""
+    model = predictor.model
+    found = {}
+    if "split" in graphs:
+        found[f"{plan.name}_backbone.onnx"] = _backbone(model, plan)
+        found[f"{plan.name}_decoder.onnx"] = _decoder(model, plan)
+    if "joint" in graphs:
+        found[f"{plan.name}.onnx"] = _joint(model, plan)
+    return found
+
+
+def check_models(predictor: Predictor, plan: Plan, models: Mapping[str, bytes]) -> float:
+    """Compare serialised models with torch on images that no graph has seen; returns the largest difference of alphas.
+
+    Raises:
+        GraphMismatch: an alpha differs by more than `TOLERANCE`, or a routing decision differs.
+    """
+    trials = TRIALS if plan.size is None else tuple((plan.size, None) for _ in range(2))
+    worst = 0.0
+    generator = np.random.default_rng(0)
+    for (height, width), cap in trials:
+        image, trimap = _picture(generator, height, width)
+        predictor.limits = Limits(max_tokens=cap)
+        expected = predictor.run(image, trimap)
+        for alpha, keep in _run_all(models, plan, image, trimap, cap):
+            difference = float(np.abs(alpha - expected.alpha).max())
+            if not difference <= TOLERANCE:
+                raise GraphMismatch(f"at {height}x{width}, cap {cap}, an alpha differs from torch by {difference:.2g}")
+            if expected.keep and not np.array_equal(np.stack(expected.keep), keep):
+                raise GraphMismatch(f"at {height}x{width}, cap {cap}, routing decisions differ from torch")
+            worst = max(worst, difference)
+    return worst
+
+
+def _run_all(
+    models: Mapping[str, bytes], plan: Plan, image: np.ndarray, trimap: np.ndarray, cap: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Alpha and keep maps from the split files and from the joint one, as far as there are."""
+    split = [models.get(f"{plan.name}_{part}.onnx") for part in ("backbone", "decoder")]
+    if all(split):
+        yield OnnxMatte(*split).run(image, trimap, cap, tile_px=64)
+    joint = models.get(f"{plan.name}.onnx")
+    if joint:
+        yield OnnxMatte(joint).run(image, trimap, cap)
+
+
+def _picture(generator: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth random picture and a trimap of blocks."""
+    coarse = torch.from_numpy(generator.uniform(0, 255, (1, 3, 9, 9)))
+    image = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 255)[0]
+    noisy = image.permute(1, 2, 0).numpy() + generator.normal(0, 8, (height, width, 3))
+    blocks = generator.choice(np.array([0, 128, 128, 255], np.uint8), (-(-height // 24), -(-width // 24)))
+    trimap = blocks.repeat(24, 0).repeat(24, 1)[:height, :width]
+    return noisy.clip(0, 255).astype(np.uint8), np.ascontiguousarray(trimap)
+
+
+def _value(name: str, shape: Sequence[int | str | None], kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _inputs(plan: Plan, routed: bool) -> list[onnx.ValueInfoProto]:
+    sides = plan.size or ("height", "width")
+    cap = [_value("max_tokens", [1], TensorProto.INT64)] if routed else []
+    return [_value("image", [1, 4, *sides]), *cap]
+
+
+def _finish(graph: Graph, plan: Plan, part: str, inputs: list, outputs: list) -> onnx.ModelProto:
+    model = graph.model(f"{plan.name} {part}", inputs, outputs)
+    known = {
+        "part": part,
+        "opset": str(OPSET),
+        "trimap": "4th channel of image: 0 background, 128/255 unknown, 1 foreground",
+        "image_mean": json.dumps(IMAGE_MEAN),
+        "image_std": json.dumps(IMAGE_STD),
+        "multiple": str(MULTIPLE),
+        "size": "any" if plan.size is None else f"{plan.size[0]}x{plan.size[1]}",
+        "weights": "fp16" if plan.half else "fp32",
+    }
+    helper.set_model_props(model, {**plan.metadata, **known})
+    onnx.checker.check_model(model)
+    return model
+
+
+def _writer(graph: Graph, model: ViTMatte, plan: Plan) -> VitWriter:
+    patch = model.backbone.patch_size
+    return VitWriter(graph, model.backbone, plan.size and (plan.size[0] // patch, plan.size[1] // patch))
+
+
+def _backbone(model: ViTMatte, plan: Plan) -> onnx.ModelProto:
+    graph, routed = Graph(plan.half), model.backbone.routed
+    features, keep = _writer(graph, model, plan).write("image", "max_tokens" if routed else None)
+    graph.named(features, "features")
+    outputs = [_value("features", [1, model.backbone.embed_dim, "rows", "cols"])]
+    if keep is not None:
+        graph.named(keep, "keep")
+        outputs.append(_value("keep", [len(model.backbone.global_blocks), "rows", "cols"], TensorProto.BOOL))
+    return _finish(graph, plan, "backbone", _inputs(plan, routed), outputs)
+
+
+def _decoder(model: ViTMatte, plan: Plan) -> onnx.ModelProto:
+    graph = Graph(plan.half)
+    graph.named(write_decoder(graph, model.decoder, "features", "image"), "alpha")
+    inputs = [
+        _value("features", [1, model.backbone.embed_dim, "rows", "cols"]),
+        _value("image", [1, 4, "height", "width"]),
+    ]
+    return _finish(graph, plan, "decoder", inputs, [_value("alpha", [1, 1, "height", "width"])])
+
+
+def _joint(model: ViTMatte, plan: Plan) -> onnx.ModelProto:
+    graph, routed = Graph(plan.half), model.backbone.routed
+    features, keep = _writer(graph, model, plan).write("image", "max_tokens" if routed else None)
+    graph.named(write_decoder(graph, model.decoder, features, "image"), "alpha")
+    outputs = [_value("alpha", [1, 1, *(plan.size or ("height", "width"))])]
+    if keep is not None:
+        graph.named(keep, "keep")
+        outputs.append(_value("keep", [len(model.backbone.global_blocks), "rows", "cols"], TensorProto.BOOL))
+    return _finish(graph, plan, "joint", _inputs(plan, routed), outputs)
+
+
+def export(
+    checkpoint: Path,
+    model_name: str | None,
+    folder: Path,
+    name: str,
+    *,
+    graphs: Sequence[str],
+    size: tuple[int, int] | None,
+    half: bool,
+    external: bool,
+    metadata: Mapping[str, str],
+) -> tuple[dict[Path, int], float]:
+    """Build, check and write the files of one checkpoint.
+
+    Args:
+        checkpoint: weights.
+        model_name: row of the table of models; None: found from the tensors.
+        folder: for the files; created if necessary.
+        name: stem of the files.
+        graphs: "joint", "split" or both.
+        size: (H, W) of networks that serve one size.
+        half: store matrices in fp16.
+        external: store weights beside each file.
+        metadata: added to each file.
+
+    Returns:
+        Bytes per written file, and the largest difference of an alpha from torch.
+    """
+    state = read_state_dict(checkpoint)
+    model_name = find(model_name) if model_name else identify(state)
+    if model_name is None:
+        raise ExportError(f"{checkpoint}: no model has exactly these tensors; name one with --model")
+    model = build(model_name)
+    plan = make_plan(model, name, size, half, {"model": model_name, **metadata})
+    load_state(model, state, checkpoint)
+    predictor = prepared(model, half)
+    models = build_models(predictor, plan, graphs)
+    worst = check_models(predictor, plan, {file: model.SerializeToString() for file, model in models.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    return {folder / file: _write(folder / file, model, external) for file, model in models.items()}, worst
+
+
+def _write(path: Path, model: onnx.ModelProto, external: bool) -> int:
+    """Write one file, with its weights inside or in a file beside it; returns the bytes of both."""
+    size = 0
+    if external:
+        data = path.with_name(f"{path.name}.data")
+        content = bytearray()
+        for tensor in model.graph.initializer:
+            if len(tensor.raw_data) >= _EXTERNAL_BYTES:
+                content += bytes(-len(content) % _EXTERNAL_ALIGNMENT)
+                length = len(tensor.raw_data)
+                set_external_data(tensor, data.name, offset=len(content), length=length)
+                content += tensor.raw_data
+                tensor.ClearField("raw_data")
+        write_atomic(data, bytes(content))
+        size += len(content)
+    serialised = model.SerializeToString()
+    write_atomic(path, serialised)
+    return size + len(serialised)

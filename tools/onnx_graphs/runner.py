@@ -1,0 +1,153 @@
+"""Alpha mattes from exported ONNX files: numpy and onnxruntime only."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+CELL_PX = 16  # side of a feature cell
+HALO_CELLS = 2  # beyond the cells of a tile, an alpha depends on no more
+UNKNOWN = 128
+DEFAULT_CAP, DEFAULT_TILE_PX = 18_500, 512
+
+
+def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
+    """Published padding rule: if either side needs padding, both grow to their next larger multiple."""
+    if height % multiple == 0 and width % multiple == 0:
+        return height, width
+    return height + multiple - height % multiple, width + multiple - width % multiple
+
+
+def open_session(model: str | Path | bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """A session on the CPU that returns memory between runs.
+
+    Raises:
+        ValueError: the file is missing, is no ONNX model, or needs a newer onnxruntime.
+    """
+    if not isinstance(model, bytes) and not Path(model).is_file():
+        raise ValueError(f"{model}: no such file; tools/export_onnx.py writes it")
+    options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = False  # sizes differ from image to image, and an arena keeps the largest
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        source = model if isinstance(model, bytes) else str(model)
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base class but Exception
+        label = "the model" if isinstance(model, bytes) else model
+        reason = re.sub(r"\s+", " ", str(error))[:200]
+        raise ValueError(f"{label}: onnxruntime {onnxruntime.__version__} cannot load it ({reason})") from error
+
+
+class OnnxMatte:
+    """MEMatte or ViTMatte from its exported files.
+
+    Args:
+        backbone: `NAME_backbone.onnx`, or the joint `NAME.onnx`.
+        decoder: `NAME_decoder.onnx`; None for a joint file, which decodes the whole image at once.
+        threads: of onnxruntime; None: its default.
+    """
+
+    def __init__(
+        self, backbone: str | Path | bytes, decoder: str | Path | bytes | None = None, threads: int | None = None
+    ) -> None:
+        self.backbone = open_session(backbone, threads)
+        self.decoder = open_session(decoder, threads) if decoder is not None else None
+        known = self.backbone.get_modelmeta().custom_metadata_map
+        if "image_mean" not in known or (self.decoder is None) != (known.get("part") == "joint"):
+            raise ValueError(
+                "give NAME_backbone.onnx and NAME_decoder.onnx, or the joint NAME.onnx alone, from tools/export_onnx.py"
+            )
+        self.metadata = known
+        self.mean, self.std = (np.array(json.loads(known[f"image_{key}"]), np.float32) for key in ("mean", "std"))
+        self.multiple = int(known["multiple"])
+        self.size = None if known["size"] == "any" else tuple(map(int, known["size"].split("x")))
+        self.routed = "max_tokens" in [item.name for item in self.backbone.get_inputs()]
+
+    def predict(
+        self,
+        image: np.ndarray,
+        trimap: np.ndarray,
+        max_tokens: int | None = DEFAULT_CAP,
+        tile_px: int = DEFAULT_TILE_PX,
+    ) -> np.ndarray:
+        """Alpha of one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            trimap: (H, W) uint8 of 0 (background), 128 (unknown), 255 (foreground).
+            max_tokens: most tokens that a routed block sends to global attention; None: no cap.
+            tile_px: side of decoder tiles; tiles without unknown pixels are skipped.
+
+        Returns:
+            (H, W) float32 in [0, 1], exactly 0 and 1 in the known regions.
+        """
+        return self.run(image, trimap, max_tokens, tile_px)[0]
+
+    def run(
+        self,
+        image: np.ndarray,
+        trimap: np.ndarray,
+        max_tokens: int | None = DEFAULT_CAP,
+        tile_px: int = DEFAULT_TILE_PX,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """As `predict`, with the keep maps (blocks, h, w) of routed networks."""
+        self._check(image, trimap)
+        padded = padded_size(*trimap.shape, self.multiple)
+        if self.size is not None and padded != self.size:
+            raise ValueError(
+                f"this file serves images of {self.size[0]}x{self.size[1]} pixels, the image is padded to "
+                f"{padded[0]}x{padded[1]}: export another size, or a MEMatte, which takes all"
+            )
+        inputs = self._inputs(image, trimap, padded)
+        feed = {"image": inputs}
+        if self.routed:
+            cap = np.iinfo(np.int64).max if max_tokens is None else max_tokens
+            feed["max_tokens"] = np.array([cap], np.int64)
+        outputs = self.backbone.run(None, feed)
+        keep = outputs[1] if self.routed else None
+        if self.decoder is None:
+            alpha = outputs[0][0, 0, : trimap.shape[0], : trimap.shape[1]]
+        else:
+            alpha = self._decode(outputs[0], inputs, trimap, max(tile_px // CELL_PX, 1))
+        return np.where(trimap == UNKNOWN, alpha, (trimap == 255).astype(np.float32)), keep
+
+    def _check(self, image: np.ndarray, trimap: np.ndarray) -> None:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"image must be (H, W, 3) uint8 RGB, is {image.shape} {image.dtype}")
+        if trimap.shape != image.shape[:2] or trimap.dtype != np.uint8:
+            raise ValueError(f"trimap must be {image.shape[:2]} uint8 like its image, is {trimap.shape} {trimap.dtype}")
+        if not np.isin(trimap, (0, UNKNOWN, 255)).all():
+            raise ValueError("trimap must hold 0 (background), 128 (unknown) and 255 (foreground) only")
+
+    def _inputs(self, image: np.ndarray, trimap: np.ndarray, padded: tuple[int, int]) -> np.ndarray:
+        """(1, 4, H', W') float32: normalised colours and the trimap, zero beyond the image."""
+        height, width = trimap.shape
+        inputs = np.zeros((1, 4, *padded), np.float32)
+        for channel in range(3):
+            values = image[..., channel].astype(np.float32) / np.float32(255)
+            inputs[0, channel, :height, :width] = (values - self.mean[channel]) / self.std[channel]
+        inputs[0, 3, :height, :width] = trimap.astype(np.float32) / np.float32(255)
+        return inputs
+
+    def _decode(self, features: np.ndarray, inputs: np.ndarray, trimap: np.ndarray, cells: int) -> np.ndarray:
+        """Alpha (H, W) from square tiles of `cells` feature cells around what is unknown; 0 elsewhere."""
+        alpha = np.zeros(trimap.shape, np.float32)
+        rows, cols = features.shape[2:]
+        for top in range(0, rows, cells):
+            for left in range(0, cols, cells):
+                part = slice(top * CELL_PX, (top + cells) * CELL_PX), slice(left * CELL_PX, (left + cells) * CELL_PX)
+                if not (trimap[part] == UNKNOWN).any():
+                    continue
+                first_row, first_col = max(top - HALO_CELLS, 0), max(left - HALO_CELLS, 0)
+                outer = slice(first_row, top + cells + HALO_CELLS), slice(first_col, left + cells + HALO_CELLS)
+                pixels = tuple(slice(side.start * CELL_PX, side.stop * CELL_PX) for side in outer)
+                feed = {"features": features[..., outer[0], outer[1]], "image": inputs[..., pixels[0], pixels[1]]}
+                tile = self.decoder.run(None, feed)[0][0, 0]
+                skip_y, skip_x = (top - first_row) * CELL_PX, (left - first_col) * CELL_PX
+                target = alpha[part]
+                target[:] = tile[skip_y : skip_y + target.shape[0], skip_x : skip_x + target.shape[1]]
+        return alpha
