@@ -1,24 +1,28 @@
-"""Dataset folders: which layout a folder has, judged by the folders in it, and which files belong together."""
+"""Dataset folders: their layout, judged by the folders in them, and the files that belong together."""
 
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.files import IMAGE_SUFFIXES, FileError, real_path
+from data.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, FileError, real_path
 
 logger = logging.getLogger(__name__)
+
+NAMED = 5  # files that a message names
+_OF_FILE_MANAGERS = ("Thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One image with what belongs to it.
+    """One image and the files that belong to it.
 
     Attributes:
         name: path inside the image folder without suffix, with forward slashes ("a", "sub/a").
         problem: why the pair cannot be used (no trimap, two files of one name); empty where all is well.
-        mask: what the trimap is to be made from, where there is none.
+        mask: source of the trimap where there is none.
     """
 
     name: str
@@ -59,7 +63,7 @@ def find_pairs(root: str | Path) -> list[Pair]:
     images by suffix are left out.
 
     Returns:
-        one pair an image name, sorted by name; pairs that cannot be used carry the reason in `problem`.
+        one pair per image name, sorted by name; pairs that cannot be used carry the reason in `problem`.
 
     Raises:
         FileError: no folder, no known layout, or no image in it.
@@ -116,21 +120,43 @@ def _recognise(root: Path) -> tuple[Layout, Path, Path]:
     if found:
         names = ", ".join(f"{image.name}/ + {trimap.name}/" for _, image, trimap in found)
         raise FileError(f"{root}: holds several layouts ({names}); leave one of: {accepted}")
+    loose = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in root.iterdir() if not path.name.startswith("."))
+    if loose:
+        raise FileError(
+            f"{root}: holds {loose} images but no trimaps, which say where the objects are; give masks named like the "
+            f"images (--mask DIR), or lay it out as one of: {accepted}"
+        )
     entries = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir() if not entry.name.startswith("."))
     content = ", ".join(entries[:8]) + ", ..." * (len(entries) > 8) if entries else "nothing"
     raise FileError(f"{root}: is no dataset folder; it must hold one of: {accepted}; found: {content}")
 
 
 def images_by_name(folder: Path) -> dict[str, list[Path]]:
-    """Image files below folder by relative path without suffix."""
-    files = defaultdict(list)
+    """Image files below folder by relative path without suffix; others are counted in a warning, hidden ones not."""
+    files, others = defaultdict(list), []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(parent, name)
-            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+            if name.startswith(".") or name in _OF_FILE_MANAGERS:
+                continue
+            if path.suffix.lower() in IMAGE_SUFFIXES:
                 files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+            else:
+                others.append(path.relative_to(folder).as_posix())
+    warn_of_unread(folder, others)
     return {name: sorted(paths) for name, paths in files.items()}
+
+
+def warn_of_unread(folder: Path, names: Sequence[str]) -> None:
+    """Say in one line which files of an image folder are not read."""
+    if not names:
+        return
+    shown = ", ".join(sorted(names)[:NAMED]) + ", ..." * (len(names) > NAMED)
+    heic = any(name.lower().endswith(HEIC_SUFFIXES) for name in names)
+    hint = " (pip install pillow-heif makes HEIC readable)" if heic else ""
+    count = "1 file is" if len(names) == 1 else f"{len(names)} files are"
+    logger.warning("%s: %s not read, being no %s: %s%s", folder, count, "/".join(IMAGE_SUFFIXES), shown, hint)
 
 
 def _pair(

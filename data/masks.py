@@ -1,5 +1,6 @@
 """Trimaps from masks, alphas or the alpha channel of a cut-out, by distances instead of fixed kernels."""
 
+import logging
 import os
 import zlib
 from dataclasses import dataclass, replace
@@ -12,8 +13,11 @@ import numpy as np
 from data.files import FileError, decode, to_uint8
 from data.trimap import BACKGROUND, FOREGROUND, UNKNOWN
 
+logger = logging.getLogger(__name__)
+
 MaskKind = Literal["auto", "mask", "alpha", "instances"]
 CORE_SHARE = 0.5  # a small object or hole keeps what is deeper than this share of its greatest depth
+MAX_DISTORTION = 0.02  # difference in aspect ratio up to which a mask of another size is resized
 HALF = 128  # of a grey mask: brighter is inside
 MIN_CORE_DEPTH_PX = 2.0  # thinner ones are left to the network altogether: a mask is not that exact
 
@@ -105,10 +109,11 @@ def instance_trimaps(
     }
 
 
-def read_mask(path: str | Path, kind: MaskKind = "auto") -> np.ndarray:
+def read_mask(path: str | Path, kind: MaskKind = "auto", size: tuple[int, int] | None = None) -> np.ndarray:
     """Read a mask as uint8 (H, W), upright; instance labels as stored.
 
     Args:
+        size: (height, width) of the photograph; a mask of another size is resized, with a warning.
         kind: "alpha": the alpha channel or, without one, the grey values, as they are; "mask": the same, cut at one
             half (antialiased and JPEG masks); "auto": "alpha" for files with an alpha channel, else "mask";
             "instances": label numbers (palette indices, or grey values).
@@ -117,12 +122,27 @@ def read_mask(path: str | Path, kind: MaskKind = "auto") -> np.ndarray:
     if kind == "instances":
         if pixels.ndim == 3:
             raise FileError(f"{path}: instances are palette or grey images (one number per object), not colours")
-        return pixels
+        return _fitted(path, pixels, size, cv2.INTER_NEAREST_EXACT)
     has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
     if pixels.ndim == 3:
         pixels = pixels[..., 3] if has_alpha else pixels.max(axis=2)  # an object may be drawn in any colour
-    values = np.ascontiguousarray(to_uint8(pixels))
+    values = _fitted(path, np.ascontiguousarray(to_uint8(pixels)), size, cv2.INTER_LINEAR)
     return values if kind == "alpha" or (kind == "auto" and has_alpha) else binary(values)
+
+
+def _fitted(path: str | Path, values: np.ndarray, size: tuple[int, int] | None, interpolation: int) -> np.ndarray:
+    """Bring a mask to the size of its photograph; one of another shape belongs to another photograph."""
+    if size is None or values.shape == tuple(size):
+        return values
+    sizes = " x ".join(map(str, values.shape[::-1])), " x ".join(map(str, size[::-1]))
+    ratio = (values.shape[1] / values.shape[0]) / (size[1] / size[0])
+    # Rounding to whole pixels changes the shape of small masks by up to half a pixel per side.
+    if abs(ratio - 1) > MAX_DISTORTION + 0.5 / min(values.shape) + 0.5 / min(size):
+        raise FileError(f"{path}: mask is {sizes[0]} but image is {sizes[1]}, which is another shape (width x height)")
+    logger.warning("%s: mask is %s, resized to the %s of its image", path, *sizes)
+    if values.size > size[0] * size[1] and interpolation == cv2.INTER_LINEAR:
+        interpolation = cv2.INTER_AREA
+    return cv2.resize(values, size[::-1], interpolation=interpolation)
 
 
 def binary(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from metrics.folder import FolderScores, ImageScore
 from metrics.scores import METRICS
 
 WORST_SHOWN = 10
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def as_dict(result: FolderScores) -> dict[str, Any]:
@@ -37,12 +38,20 @@ def as_json(result: FolderScores) -> str:
 
 
 def as_csv(result: FolderScores) -> str:
-    """One row an image that has scores; empty cells where they are undefined."""
+    """One row per image that has scores; empty cells where they are undefined.
+
+    A name that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
     text = io.StringIO()
     rows = csv.DictWriter(text, ["name", *METRICS], lineterminator="\n")
     rows.writeheader()
-    rows.writerows({"name": image.name, **_values(image)} for image in result.images if image.scores is not None)
+    scored = (image for image in result.images if image.scores is not None)
+    rows.writerows({"name": _inert(image.name), **_values(image)} for image in scored)
     return text.getvalue()
+
+
+def _inert(name: str) -> str:
+    return f"'{name}" if name.startswith(_FORMULA_STARTS) else name
 
 
 def as_table(result: FolderScores) -> str:

@@ -126,7 +126,7 @@ class NamedNoise:
     """
 
     def __init__(self, name: str, seed: int = DEFAULT_SEED) -> None:
-        digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+        digest = hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
         self._generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
     def __call__(self, shape: tuple[int, ...]) -> Tensor:

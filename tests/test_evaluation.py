@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,10 @@ import numpy as np
 import pytest
 
 import evaluation
-from metrics.scores import score_pair
+from metrics.scores import METRICS, score_pair
 from tools.reference.golden.files import load_golden, recorded_scores
 
 ROOT = Path(__file__).parents[1]
-METRICS = ("sad", "mse", "grad", "conn")
 
 
 @pytest.fixture
@@ -230,3 +230,51 @@ def test_a_failed_write_keeps_the_old_file(data, capsys, monkeypatch):
     assert "o.json: cannot be written (No space left on device)" in capsys.readouterr().err
     assert target.read_text() == "before"
     assert sorted(path.name for path in data.iterdir()) == ["o.json", "pred", "target", "trimap"]
+
+
+@pytest.mark.parametrize("option", ["--csv", "--json", "--report"])
+@pytest.mark.parametrize("folder", ["pred", "target", "trimap"])
+def test_a_report_over_an_input_is_refused_before_any_work(data, capsys, option, folder):
+    before = (data / folder / "hair.png").read_bytes()
+    (data / "link.json").symlink_to(data / folder / "hair.png")
+    for path in (data / folder / "hair.png", data / "link.json"):
+        with pytest.raises(SystemExit, match="2"):
+            run(data, option, str(path))
+        assert "the output would overwrite an input" in capsys.readouterr().err
+    assert (data / folder / "hair.png").read_bytes() == before
+
+
+def test_two_reports_in_one_file_are_refused(data, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(data, "--csv", str(data / "x"), "--json", str(data / "pred" / ".." / "x"))
+    assert "the output would overwrite another output" in capsys.readouterr().err
+    assert not (data / "x").exists()
+
+
+def test_names_that_are_no_utf_8_are_in_every_report(data):
+    name = "\udcff hair"
+    for folder in ("pred", "target", "trimap"):
+        (data / folder / "hair.png").rename(data / folder / f"{name}.png")
+    reports = {option: data / option for option in ("--csv", "--json", "--report")}
+    assert run(data, *(part for option, path in reports.items() for part in (option, str(path)))) == 0
+    assert name in [image["name"] for image in json.loads(reports["--json"].read_text())["images"]]
+    for option in ("--csv", "--report"):
+        assert "\\udcff hair" in reports[option].read_text()
+
+
+def test_names_are_no_formulas_in_a_table(data):
+    names = ["=cmd|calc", "-1+2", "@a", "plain"]
+    for folder in ("pred", "target", "trimap"):
+        whole = (data / folder / "hair.png").read_bytes()
+        for name in names:
+            (data / folder / f"{name}.png").write_bytes(whole)
+    assert run(data, "--csv", str(data / "o.csv")) == 0
+    cells = [row["name"] for row in csv.DictReader((data / "o.csv").open())]
+    assert {"'=cmd|calc", "'-1+2", "'@a", "plain"} < set(cells)
+
+
+def test_a_pipe_among_the_predictions_costs_its_image_only(data, capsys):
+    (data / "pred" / "noise.png").unlink()
+    os.mkfifo(data / "pred" / "noise.png")
+    assert run(data) == 1
+    assert "noise: " in (shown := capsys.readouterr().err) and "is a folder, a pipe or a device" in shown

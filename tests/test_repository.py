@@ -100,7 +100,7 @@ def test_scripts_explain_themselves(path: Path) -> None:
 
 
 def test_requirements_are_lower_bounds() -> None:
-    lines = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-dev.txt").read_text()
+    lines = "".join(path.read_text() for path in sorted(ROOT.glob("requirements*.txt")))
     entries = [line for line in lines.splitlines() if line and not line.startswith(("#", "-r "))]
     assert entries
     assert [line for line in entries if not re.fullmatch(r"[A-Za-z0-9-]+>=[0-9.]+", line)] == []

@@ -164,7 +164,7 @@ def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     if pair.problem or source is None:
         raise FileError(pair.problem or "no trimap")
     image = read_image(pair.image)
-    trimap = read_trimap(source) if pair.trimap else trimap_from_mask(read_mask(source))
+    trimap = read_trimap(source) if pair.trimap else trimap_from_mask(read_mask(source, size=image.shape[:2]))
     if image.shape[:2] != trimap.shape:
         sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (trimap, image)]
         raise FileError(

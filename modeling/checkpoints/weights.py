@@ -29,9 +29,9 @@ _FROM_TRANSFORMERS = (
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint under our names, on the CPU, mapped from the file where its format allows it.
 
-    Accepts `.safetensors` (also in a hub folder or repository, see `weights_file`), and `.pth` files that hold a state dict,
-    bare or under `model` (or `state_dict`), with or without a common `module.` prefix, and the names of Hugging Face's
-    `VitMatteForImageMatting`. Code in a pickle is never run.
+    Accepts `.safetensors` (also in a hub folder or repository, see `weights_file`), and `.pth` files that hold a state
+    dict, bare or under `model` (or `state_dict`), with or without a common `module.` prefix, and the names of Hugging
+    Face's `VitMatteForImageMatting`. Code in a pickle is never run.
 
     Raises:
         CheckpointError: the file is missing, broken, not a checkpoint, or holds more, or other things, than tensors.

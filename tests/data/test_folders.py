@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.files import IMAGE_SUFFIXES, FileError
-from data.folders import find_pairs
+from data.folders import find_masked, find_pairs
 
 LAYOUT_FOLDERS = [
     ("merged", "trimaps", "alpha_copy"),
@@ -121,3 +121,30 @@ def test_file_in_place_of_folder(tmp_path):
     touch(tmp_path / "a")
     with pytest.raises(FileError, match="a: is not a folder"):
         find_pairs(tmp_path / "a")
+
+
+def test_files_that_are_not_read_are_counted_and_named(tmp_path, caplog, monkeypatch):
+    touch(tmp_path / "image" / "a.png", tmp_path / "trimap" / "a.png")
+    with caplog.at_level(logging.WARNING):
+        find_pairs(tmp_path)
+        assert not caplog.records
+        monkeypatch.setattr("data.folders.IMAGE_SUFFIXES", (".png",))
+        touch(*(tmp_path / "image" / name for name in ("IMG_1.HEIC", "clip.gif", "s/b.avif")))
+        find_pairs(tmp_path)
+    (record,) = caplog.records
+    assert "image: 3 files are not read, being no .png: IMG_1.HEIC, clip.gif, s/b.avif" in record.getMessage()
+    assert "pip install pillow-heif" in record.getMessage()
+
+
+def test_a_plain_folder_is_answered_with_what_is_missing(tmp_path):
+    touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    with pytest.raises(FileError, match=r"holds 2 images but no trimaps, .*\(--mask DIR\)"):
+        find_pairs(tmp_path)
+
+
+def test_loops_of_links_cost_only_themselves(tmp_path):
+    touch(*(tmp_path / folder / "a.png" for folder in ("image", "trimap")))
+    for folder in ("image", "trimap"):
+        (tmp_path / folder / "x.png").symlink_to("x.png")
+    assert [pair.name for pair in find_pairs(tmp_path)] == ["a", "x"]
+    assert [pair.name for pair in find_masked(tmp_path, tmp_path / "trimap")] == ["a", "x"]

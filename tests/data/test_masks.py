@@ -1,3 +1,5 @@
+import logging
+
 import cv2
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data.files import FileError
-from data.masks import Width, instance_trimaps, read_mask, trimap_from_mask
+from data.masks import Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
 
 
 def disc(size: int, radius: int) -> np.ndarray:
@@ -103,6 +105,31 @@ def test_palette_indices_are_instances_and_colour_is_not(tmp_path):
     Image.new("RGB", (3, 3)).save(tmp_path / "b.png")
     with pytest.raises(FileError, match="one number per object"):
         read_mask(tmp_path / "b.png", "instances")
+
+
+@pytest.mark.parametrize("kind", ["auto", "alpha", "instances"])
+@pytest.mark.parametrize("factor", [0.5, 3])
+def test_a_mask_of_another_size_is_resized_with_a_line(tmp_path, caplog, kind, factor):
+    Image.fromarray(disc(40, 12)[:30]).save(tmp_path / "a.png")
+    size = int(30 * factor), int(40 * factor)
+    with caplog.at_level(logging.WARNING):
+        read = read_mask(tmp_path / "a.png", kind, size)
+    expected = cv2.resize(disc(40, 12)[:30], size[::-1], interpolation=cv2.INTER_AREA)
+    assert read.shape == size and np.abs((read >= 128).astype(int) - (expected >= 128)).mean() < 0.04
+    assert kind == "alpha" or set(np.unique(read)) == {0, 255}
+    (record,) = caplog.records
+    assert f"mask is 40 x 30, resized to the {size[1]} x {size[0]} of its image" in record.getMessage()
+
+
+def test_a_mask_of_another_shape_is_refused(tmp_path):
+    Image.fromarray(disc(40, 12)[:30]).save(tmp_path / "a.png")
+    with pytest.raises(FileError, match="mask is 40 x 30 but image is 300 x 400, which is another shape"):
+        read_mask(tmp_path / "a.png", size=(400, 300))
+    assert read_mask(tmp_path / "a.png", size=(31, 40)).shape == (31, 40)  # a row lost in rounding
+
+
+def test_drawn_widths_of_a_name_that_is_no_utf_8():
+    assert drawn_widths(Width(9), Width(9), 1, "\udcff") == drawn_widths(Width(9), Width(9), 1, "\udcff")
 
 
 @pytest.mark.parametrize("text", ["", "x", "-3", "120%", "nan", "12 furlongs"])

@@ -9,10 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics import scores
-from metrics.scores import score_pair
+from metrics.scores import METRICS, score_pair
 from tools.reference import metrics as reference
-
-METRICS = ("sad", "mse", "grad", "conn")
 
 
 def test_sad_and_mse_by_hand():

@@ -27,6 +27,7 @@ def test_noise_depends_on_name_and_seed_only():
     again = NamedNoise("a.png")(shape)
     assert torch.equal(first, again)
     assert not torch.equal(first, NamedNoise("b.png")(shape))
+    assert NamedNoise("\udcff no UTF-8")(shape).shape == shape
     assert not torch.equal(first, NamedNoise("a.png", seed=1)(shape))
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_the_cache_changes_nothing(tmp_path: Path) -> None:
     assert all(same(cached[0, index], fresh[0, index]) for index in (0, 1, 0, 3))
 
 
-def spoil(root: Path, kind: str) -> str:
+def damage(root: Path, kind: str) -> str:
     """Make one file bad in a way that its header does not tell; returns its name."""
     if kind == "alpha of zeros":
         return write(root / "alpha" / "f1.png", np.zeros((160, 170), np.uint8)).name
@@ -106,15 +107,20 @@ def spoil(root: Path, kind: str) -> str:
         "foreground": root / "fg" / "f1.jpg",
         "alpha": root / "alpha" / "f1.png",
         "background": root / "bg" / "b1.jpg",
+        "pipe": root / "bg" / "b1.jpg",
     }[kind]
+    if kind == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+        return path.name
     path.write_bytes(path.read_bytes()[:-100])
     return path.name
 
 
-@pytest.mark.parametrize("kind", ["alpha of zeros", "foreground", "alpha", "background"])
+@pytest.mark.parametrize("kind", ["alpha of zeros", "foreground", "alpha", "background", "pipe"])
 def test_bad_files_are_skipped_named_and_counted(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     make_dim(tmp_path)
-    name = spoil(tmp_path, kind)
+    name = damage(tmp_path, kind)
     dataset = make_dataset(tmp_path, length=12)
     with caplog.at_level(logging.WARNING):
         names = [dataset[index]["name"] for index in range(12)]
@@ -125,7 +131,7 @@ def test_bad_files_are_skipped_named_and_counted(tmp_path: Path, kind: str, capl
 
 def test_workers_count_together(tmp_path: Path) -> None:
     make_dim(tmp_path)
-    spoil(tmp_path, "background")
+    damage(tmp_path, "background")
     counts = []
     for workers in (0, 2):
         dataset = make_dataset(tmp_path, length=8)
