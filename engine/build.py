@@ -61,7 +61,10 @@ def shipped_config(checkpoint: str | Path) -> Path:
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
-    """Load a LazyConfig file, which is Python code and is run, and apply overrides of the form key=value.
+    """Load a config and apply overrides of the form key=value.
+
+    A LazyConfig file (.py) is code, and is run. A file that a run has left (config.yaml) is data, but names the classes
+    that are built from it.
 
     Only keys that the config has, or that the class it configures there accepts, may be overridden.
 
@@ -75,11 +78,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not found:
         raise ConfigError(f"{path}: no such config file; the published ones are in configs/")
-    if path.suffix != ".py":
-        raise ConfigError(f"{path}: a config is a Python file (.py)")
+    if path.suffix not in (".py", ".yaml"):
+        raise ConfigError(f"{path}: a config is a Python file (.py), or the config.yaml of a run")
     plain_import = builtins.__import__
     try:
-        config = LazyConfig.load(str(path))
+        config = LazyConfig.load(str(path)) if path.suffix == ".py" else _load_yaml(path)
     except Exception as error:  # the file is code, and may raise anything
         raise ConfigError(f"{path}: the config cannot be loaded ({_one_line(error)})") from error
     finally:
@@ -93,6 +96,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
             raise ConfigError(f"override {override!r} cannot be applied ({_one_line(error)})") from error
         if not _targets(config) <= targets:
             raise ConfigError(f"override {override!r} names code to run, which only a config file may")
+    return config
+
+
+def _load_yaml(path: Path) -> DictConfig:
+    config = OmegaConf.load(path)  # refuses objects, unlike LazyConfig.load
+    if not isinstance(config, DictConfig):
+        raise ValueError("holds no settings by name")
+    config._set_flag("allow_objects", True)  # as LazyConfig: the optimiser is given the model
     return config
 
 

@@ -12,11 +12,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.build import load_config
+from engine.training import command, session
+from engine.training.processes import STOPPING, launch
 from train import main
 
 ROOT = Path(__file__).parents[1]
 TINY = "tests/engine/training/tiny.py"
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture
+def one_thread():
+    """As many as the processes that tests start."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def start(output_dir, *args, launcher=(sys.executable,), config=TINY):
@@ -57,8 +69,7 @@ def final(folder):
     return torch.load(folder / "model_final.pth", weights_only=True)
 
 
-def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path):
-    whole = start(tmp_path / "whole")
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, one_thread):
     killed = start(tmp_path / "killed", "dataloader.train.num_workers=1", "train.max_iter=20")
     wait_for(tmp_path / "killed" / "last_checkpoint", killed)
     killed.send_signal(signal.SIGKILL)
@@ -66,9 +77,8 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_pat
     assert not (tmp_path / "killed" / "model_final.pth").exists()
     assert (tmp_path / "killed" / "last_checkpoint").read_text() == "model_0000009.pth"
 
-    code, errors = finish(start(tmp_path / "killed", "--resume"))
-    assert code == 0, errors
-    assert finish(whole)[0] == 0
+    for folder, resume in (("killed", True), ("whole", False)):
+        assert session.train(load_config(ROOT / TINY, [f"train.output_dir={tmp_path / folder}"]), "tiny", resume)
     wanted, found = final(tmp_path / "whole"), final(tmp_path / "killed")
     for key in ("model", "trainer", "random", "iteration"):
         assert_same(wanted[key], found[key])
@@ -95,6 +105,45 @@ def test_both_launchers_train_the_same_and_end_on_sigterm_after_a_checkpoint(tmp
     assert first == second and "total_loss" in first[0]
 
 
+def killed_while_the_other_waits(folder):
+    """Work of two processes, the second of which is killed."""
+    if os.environ["LOCAL_RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(120)
+
+
+def test_a_process_that_is_killed_ends_the_run(tmp_path):
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
+    with pytest.raises(ConnectionError, match="process 1 ended by SIGKILL"):
+        launch(killed_while_the_other_waits, (str(tmp_path),), processes=2, machines=1, machine=0, url="auto")
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("[/third_party/gloo/transport/tcp/pair.cc:547] Connection closed by peer"), "process of the run"),
+        (ConnectionError("lost"), "process of the run"),
+        (KeyboardInterrupt(), "interrupted before the first step"),
+        (RuntimeError("no idea"), "log.txt says where"),
+    ],
+)
+def test_errors_of_any_kind_end_with_code_1_and_a_line(monkeypatch, caplog, error, message):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(command, "_work", fail)
+    with pytest.raises(SystemExit) as exit_:
+        command.guarded(None)
+    assert exit_.value.code == 1 and message in caplog.text
+
+
+def test_the_command_line_is_understood_without_heavy_libraries():
+    imported = "import sys, train; train.build_parser(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", imported], cwd=ROOT).returncode == 0
+
+
 def metrics(folder):
     """Lines of metrics.json, without what depends on the clock."""
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
@@ -114,7 +163,7 @@ def test_an_error_in_one_of_several_processes_is_one_line(tmp_path):
         (["train.init_checkpoint=nowhere.pth"], 2, "nowhere.pth: no such checkpoint file"),
         (["train.device=tpu"], 2, "use auto, cpu, cuda"),
         (["--eval-only"], 2, "set train.validation_root"),
-        (["train.log_period=0"], 1, "log.txt says where"),
+        (["train.log_period=0"], 2, "train.log_period is 0"),
         (["dataloader.train.broken_from=0"], 1, "nonfinite_batch_rank0.json"),
     ],
 )

@@ -34,6 +34,11 @@ def build_parser() -> argparse.ArgumentParser:
         default="fp32",
         help="of the stored weights; fp16 halves the file (default: %(default)s)",
     )
+    parser.add_argument(
+        "--last-step",
+        action="store_true",
+        help="export the weights of the last step, where the run kept their moving average too (train.ema_decay)",
+    )
     return parser
 
 
@@ -80,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"{args.output}: give a name that ends in .safetensors")
         if args.checkpoint.suffix == ".safetensors":
             raise CheckpointError(f"{args.checkpoint}: is no training checkpoint; give a model_*.pth of a run")
-        tensors = student(read_state_dict(args.checkpoint), getattr(torch, DTYPES[args.dtype]))
+        tensors = student(read_state_dict(args.checkpoint, not args.last_step), getattr(torch, DTYPES[args.dtype]))
         content = save(tensors, metadata(args.checkpoint, args.dtype))
         write_atomically(args.output, lambda file: file.write(content))
     except (ValueError, OSError) as error:

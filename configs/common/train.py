@@ -11,6 +11,7 @@ def train_settings(name: str, total_batch_size: int, max_iter: int, checkpoint_p
         precision="auto",  # bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU; or fp32, bf16, fp16
         max_grad_norm=None,  # L2 norm over all parameters that gradients are scaled down to; None: never
         freeze_norms_from=None,  # from this iteration on, batch norms keep their statistics; None: never
+        ema_decay=None,  # of a moving average of the weights, scored and exported in their place; None: none
         max_logit_std=None,  # of attention over independent tokens, see engine/training/logits.py; None: no bound
         total_batch_size=total_batch_size,  # of all processes together
         max_iter=max_iter,

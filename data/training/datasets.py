@@ -1,4 +1,4 @@
-"""Torch's door to the training data: a dataset whose samples depend on (seed, epoch, index) alone, and its loader.
+"""Training dataset, sampler and loader; samples depend on (seed, epoch, index) alone.
 
 A worker process changes nothing but the speed, and a run that starts at iteration n sees what it would have seen.
 """
@@ -73,9 +73,13 @@ class MattingDataset(Dataset):
         """The epoch of samples that are asked for by index alone."""
         self.epoch = epoch
 
+    def sources(self) -> list[dict[str, str | int]]:
+        """Roots, counts and hashes of the files that samples are made of."""
+        return [*self.foregrounds.summaries(), self.backgrounds.summary()]
+
     @property
     def skipped(self) -> dict[str, int]:
-        """How many draws were given up, by reason, in all worker processes together."""
+        """Number of rejected draws by reason, over all worker processes."""
         return dict(zip(REASONS, self._counts.sum(0).tolist(), strict=True))
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
@@ -197,7 +201,7 @@ def build_train_loader(
     rank: int = 0,
     world_size: int = 1,
     start_iteration: int = 0,
-    prefetch_factor: int = 2,
+    pin_memory: bool = False,
 ) -> DataLoader:
     """An endless loader of this process's batches.
 
@@ -205,7 +209,7 @@ def build_train_loader(
         batch_size: samples in a batch of this process.
         num_workers: processes that make them; changes the speed only. 0: in this process.
         start_iteration: where a resumed run goes on.
-        prefetch_factor: batches that each worker makes ahead.
+        pin_memory: batches come in page-locked memory, from which copies to a GPU are faster.
     """
     if num_workers > MAX_WORKERS:
         raise ValueError(f"num_workers is {num_workers}; at most {MAX_WORKERS}")
@@ -217,14 +221,13 @@ def build_train_loader(
         batch_sampler=batches,
         num_workers=num_workers,
         worker_init_fn=_one_thread,
-        prefetch_factor=prefetch_factor if num_workers else None,
         persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
     )
 
 
 def _one_thread(worker: int) -> None:
-    """One core a worker: OpenCV would start a pool of threads in each."""
+    """Keep each worker to one core: OpenCV would start a pool of threads in it."""
     cv2.setNumThreads(0)
 
 

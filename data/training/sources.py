@@ -4,6 +4,7 @@ A relative root is looked up in the folder that the environment variable MATTING
 Files are paired by their stem, whatever their extension, and always come in the same order.
 """
 
+import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -58,11 +59,11 @@ class Foreground:
 
 @dataclass
 class FolderReport:
-    """What can be told about a folder of foregrounds without decoding it."""
+    """Content of a folder of foregrounds as far as headers tell."""
 
     foregrounds: list[Foreground] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)  # (height, width) of each foreground
-    problems: list[str] = field(default_factory=list)  # one line a file that cannot be used
+    problems: list[str] = field(default_factory=list)  # one line per unusable file
 
 
 class ForegroundFolder:
@@ -72,7 +73,7 @@ class ForegroundFolder:
         root: the folder; relative to MATTING_DATA.
         colour_dir, alpha_dir: the two sub-folders. `alpha_dir=None`: `colour_dir` holds RGBA cut-outs.
         patterns: shell patterns, of which a stem must match one (sources of one folder with different weights).
-        names_file: text file with one stem a line; only these are used (a training split).
+        names_file: text file with one stem per line; only these are used (a training split).
         skip_bad: leave out, with a warning, what is refused otherwise.
     """
 
@@ -100,6 +101,11 @@ class ForegroundFolder:
 
     def __len__(self) -> int:
         return len(self.foregrounds)
+
+    def summaries(self) -> list[dict[str, str | int]]:
+        """Root, count and hash of the files."""
+        files = [path for part in self.foregrounds for path in (part.colour, part.alpha) if path is not None]
+        return [summarise(self.root, files)]
 
     def pick(self, position: int, rng: np.random.Generator) -> Foreground:
         """Foregrounds in turn, as published."""
@@ -129,7 +135,7 @@ class MixedForegrounds:
 
     def __init__(self, sources: Sequence, weights: Sequence[float]) -> None:
         if len(sources) != len(weights) or not sources:
-            raise ValueError(f"{len(sources)} foreground sources but {len(weights)} weights; give one weight a source")
+            raise ValueError(f"{len(sources)} foreground sources, {len(weights)} weights; give one weight per source")
         shares = np.asarray(weights, dtype=np.float64)
         if not (np.isfinite(shares).all() and (shares >= 0).all() and shares.sum() > 0):
             raise ValueError(f"weights are {list(weights)}; they must be finite, not negative, and not all 0")
@@ -139,6 +145,10 @@ class MixedForegrounds:
 
     def __len__(self) -> int:
         return sum(len(source) for source in self.sources)
+
+    def summaries(self) -> list[dict[str, str | int]]:
+        """Root, count and hash of the files of each source."""
+        return [summary for source in self.sources for summary in source.summaries()]
 
     def _draw(self, rng: np.random.Generator):
         return self.sources[int(np.searchsorted(self._cumulative, rng.random(), side="right"))]
@@ -181,18 +191,30 @@ class BackgroundFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def summary(self) -> dict[str, str | int]:
+        """Root, count and hash of the files."""
+        return summarise(self.root, self.paths)
+
     def pick(self, position: int) -> Path:
         """Backgrounds in turn."""
         return self.paths[position % len(self)]
 
 
+def summarise(root: Path, files: Sequence[Path]) -> dict[str, str | int]:
+    """Root and number of files, and the SHA-256 of their names relative to it, in order."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(os.fsencode(os.path.relpath(path, root)) + b"\0")
+    return {"root": str(root.absolute()), "files": len(files), "sha256": digest.hexdigest()}
+
+
 def resolve_root(root: str | Path) -> Path:
-    """An absolute path as it is, a relative one inside MATTING_DATA."""
+    """Return an absolute path unchanged, a relative one inside MATTING_DATA."""
     return Path(os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT)) / Path(root).expanduser()
 
 
 def read_names(path: Path) -> set[str]:
-    """Stems from a text file, one a line; empty lines and lines that start with # do not count."""
+    """Read stems from a text file, one per line; empty lines and lines that start with # do not count."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:

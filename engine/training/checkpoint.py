@@ -1,9 +1,7 @@
 """Training checkpoints: written so that a kill at any moment leaves a loadable one, read without running code."""
 
 import logging
-import os
 import random
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,35 +13,50 @@ from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
+from data.files import remove_leftovers, replacing
+from engine.training.folder import POINTER, numbered_checkpoints
 from modeling.checkpoints.files import CheckpointError, one_line, read_pickle
 from modeling.checkpoints.weights import mismatches
 
 logger = logging.getLogger(__name__)
 
-POINTER = "last_checkpoint"
-_NUMBERED = re.compile(r"model_\d+\.pth")
-
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, bring it to the disk, then give it its name."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    """Let `write` fill a file that then takes its place, whole and on the disk; an OSError names `path`."""
     try:
-        with open(temporary, "wb") as file:
+        with replacing(path) as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+class _Sink:
+    """File for torch.save that remembers the error of a failed write, which torch reports without its reason."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.error = file, None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _save(data: dict[str, Any], file: BinaryIO) -> None:
+    sink = _Sink(file)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        torch.save(data, sink)
+    except Exception as error:
+        raise sink.error or error from error
 
 
 def random_state() -> dict[str, Any]:
-    """State of every random generator of this process, in types that a weights-only reader accepts."""
+    """Return the state of all random generators of this process, in types that a weights-only reader accepts."""
     version, internal, gauss = random.getstate()
     numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 (libraries may draw from it)
     return {
@@ -60,7 +73,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Undo what happened to the generators since `random_state`."""
+    """Set the generators of this process to a state returned by `random_state`."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     saved = state["numpy"]
@@ -102,7 +115,7 @@ class AtomicCheckpointer(Checkpointer):
         for key, checkpointable in self.checkpointables.items():
             data[key] = checkpointable.state_dict()
         path = Path(self.save_dir, f"{name}.pth")
-        write_atomically(path, lambda file: torch.save(data, file))
+        write_atomically(path, lambda file: _save(data, file))
         if tag:
             self.tag_last_checkpoint(path.name)
         logger.info("wrote %s", path)
@@ -112,7 +125,7 @@ class AtomicCheckpointer(Checkpointer):
         write_atomically(Path(self.save_dir, POINTER), lambda file: file.write(content))
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """As the base class', strictly, with this process' random state; raises CheckpointError for a misfit."""
+        """Load strictly, with the random state of this process; raises CheckpointError for a misfit."""
         try:
             rest = super().load(path, checkpointables)
             if not isinstance(rest["iteration"], int) or not isinstance(rest["description"], dict):
@@ -122,7 +135,7 @@ class AtomicCheckpointer(Checkpointer):
                 restore_random_state(states[comm.get_rank()])
         except CheckpointError:
             raise
-        except Exception as error:  # what states of another program, or damaged ones, lead to is beyond listing
+        except Exception as error:  # states of another program, or damaged ones, raise errors of many types
             reason = f"{type(error).__name__}: {one_line(error)}"
             raise CheckpointError(
                 f"{path}: no run can go on from this checkpoint ({reason}); name another one in the file {POINTER}"
@@ -149,9 +162,9 @@ class Checkpoints(HookBase):
     """Writes `model_<iteration>.pth` every `period` iterations and before an early end, `model_final.pth` at the end.
 
     Args:
-        checkpointer: who writes.
+        checkpointer: writes the files.
         period: iterations.
-        max_to_keep: numbered files that stay; older ones are deleted.
+        max_to_keep: numbered files to keep; older ones are deleted.
     """
 
     def __init__(self, checkpointer: AtomicCheckpointer, period: int, max_to_keep: int) -> None:
@@ -159,10 +172,13 @@ class Checkpoints(HookBase):
 
     def before_train(self) -> None:
         if comm.is_main_process():
-            for leftover in Path(self.checkpointer.save_dir).glob("*.tmp"):  # of a process that was killed
-                leftover.unlink(missing_ok=True)
+            remove_leftovers(Path(self.checkpointer.save_dir))
 
     def after_step(self) -> None:
+        with self.trainer.clock.phase("checkpoints"):
+            self._save_where_due()
+
+    def _save_where_due(self) -> None:
         done = self.trainer.iter + 1
         if done == self.trainer.max_iter:
             self.checkpointer.save("model_final", iteration=self.trainer.iter)
@@ -172,7 +188,5 @@ class Checkpoints(HookBase):
 
     def _prune(self) -> None:
         if comm.is_main_process():
-            folder = Path(self.checkpointer.save_dir)
-            numbered = sorted(path for path in folder.glob("model_*.pth") if _NUMBERED.fullmatch(path.name))
-            for old in numbered[: -self.max_to_keep]:
+            for old in numbered_checkpoints(Path(self.checkpointer.save_dir))[: -self.max_to_keep]:
                 old.unlink()

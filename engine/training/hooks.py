@@ -1,4 +1,4 @@
-"""What happens around the steps: stopping on signals, the progress line, pictures for TensorBoard."""
+"""Hooks around the training steps: stopping on signals, the progress line, pictures for TensorBoard."""
 
 import datetime
 import logging
@@ -13,6 +13,7 @@ from detectron2.utils.events import EventWriter, get_event_storage
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from engine.training.processes import STOPPING
 from engine.training.trainer import Sample
 
 logger = logging.getLogger(__name__)
@@ -21,12 +22,12 @@ PICTURED = 4  # samples of a batch that are shown
 
 
 class StopOnSignal(HookBase):
-    """Turns SIGTERM and Ctrl-C into the end of the running step, after which all processes stop together."""
+    """Stops all processes together after the running step on SIGTERM, SIGHUP and Ctrl-C."""
 
     def before_train(self) -> None:
         self._previous = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in STOPPING:
                 self._previous[number] = signal.signal(number, self._request)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
@@ -39,7 +40,7 @@ class StopOnSignal(HookBase):
 
 
 class FreezeNorms(HookBase):
-    """From an iteration on, batch norms keep their running statistics, and compute with them as in evaluation."""
+    """Freezes the running statistics of batch norms from iteration `first` on, as in evaluation."""
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -52,7 +53,7 @@ class FreezeNorms(HookBase):
 
 
 class KeepTarget(HookBase):
-    """Records the wanted share of routed tokens beside the reached one."""
+    """Records the target share of kept tokens beside the reached one."""
 
     def __init__(self, keep_ratio: float) -> None:
         self.keep_ratio = keep_ratio
@@ -62,7 +63,7 @@ class KeepTarget(HookBase):
 
 
 class SkippedSamples(HookBase):
-    """Records how many draws the dataset has given up, for bad files and for crops without an unknown pixel."""
+    """Records the number of rejected draws: bad files, and crops without an unknown pixel."""
 
     def after_step(self) -> None:
         for reason, count in self.trainer.data_loader.dataset.skipped.items():
@@ -70,7 +71,7 @@ class SkippedSamples(HookBase):
 
 
 class Pictures(HookBase):
-    """Puts a sheet of the batch into the event storage: a row a sample.
+    """Puts a sheet of the batch into the event storage, one row per sample.
 
     The columns are image, trimap, alpha, prediction, and one routing map per routed block (white: global attention).
     """
@@ -84,7 +85,7 @@ class Pictures(HookBase):
 
 
 def sheet(sample: Sample) -> Tensor:
-    """(3, rows * H, columns * W) picture of a step."""
+    """Draw the picture of a step, (3, rows * H, columns * W)."""
     size = sample.image.shape[-2:]
     maps = [F.interpolate(keep[:, None].float(), size, mode="nearest") for keep in sample.keep]
     grey = [sample.trimap, sample.target, sample.alpha.float(), *maps]
@@ -94,7 +95,7 @@ def sheet(sample: Sample) -> Tensor:
 
 
 class ProgressLine(EventWriter):
-    """Logs one line: where the run is, what the losses are, how fast it goes, when it ends."""
+    """Logs one line: iteration, losses, speed, time left."""
 
     def __init__(self, max_iter: int, window: int = 20) -> None:
         self.max_iter, self.window = max_iter, window

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,11 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from engine.training.checkpoint import write_atomically
+from engine.training.manifest import PhaseClock
+from engine.training.workers import WorkerSignals
 from modeling.backbone.routing import mean_over_processes
 from modeling.base import MattingOutput
 from modeling.losses.criteria import training_trimap
@@ -29,7 +33,7 @@ class NonFiniteLoss(FloatingPointError):
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Computing precision by name; "auto" is bf16 on a GPU that has it, fp16 on older ones, fp32 elsewhere."""
+    """Choose the precision by name; "auto" is bf16 on a GPU that has it, fp16 on older ones, fp32 elsewhere."""
     if name == "auto":
         if device.type != "cuda":
             return torch.float32
@@ -39,6 +43,17 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "fp16" and device.type != "cuda":
         raise ValueError(f"train.precision=fp16 needs a CUDA device, not {device.type}: use bf16 or fp32")
     return _DTYPES[name]
+
+
+def _cause_in_worker(error: Exception) -> str | None:
+    """First line of an error that a loading worker passed on behind its whole traceback; None for other errors."""
+    text = str(error)
+    if not text.startswith("Caught ") or "Original Traceback" not in text:
+        return None
+    indented = (" ", "Caught ", "Original Traceback", "The above exception", "During handling", "Traceback ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(indented)]
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
+    return (named or lines or [type(error).__name__])[-1]
 
 
 @dataclass
@@ -61,10 +76,11 @@ class MattingTrainer(SimpleTrainer):
         criterion: from the output, alpha and trimap to named losses.
         data_loader: endless batches of `image`, `trimap`, `alpha` tensors and their `name`s.
         optimizer: of the model's parameters.
-        device: where the model is.
+        device: of the model.
         precision: of the forward pass; below fp32 under autocast, fp16 with a gradient scaler.
-        output_dir: where the names of an offending batch are written.
-        max_grad_norm: gradients with a larger L2 norm over all parameters are scaled down to it; None never.
+        output_dir: folder for the names of an offending batch.
+        max_grad_norm: gradients with a larger L2 norm over all parameters are scaled down to it; None: never.
+        manifest: of the run, which goes into checkpoints; its `seconds` are filled in here.
     """
 
     def __init__(
@@ -77,11 +93,15 @@ class MattingTrainer(SimpleTrainer):
         precision: torch.dtype,
         output_dir: Path,
         max_grad_norm: float | None = None,
+        manifest: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(model, data_loader, optimizer)
         self.training_inputs = getattr(model, "training_inputs", ())
         self.max_grad_norm = max_grad_norm
         self.criterion, self.device, self.precision, self.output_dir = criterion, device, precision, output_dir
+        self.manifest = {} if manifest is None else manifest
+        self.clock = PhaseClock(self.manifest.setdefault("seconds", {}))
+        self._worker_signals = WorkerSignals()
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
         self.stop_requested = False  # by this process, for example by a signal
         self.stopping = False  # agreed by all processes: this step is the last one
@@ -89,8 +109,13 @@ class MattingTrainer(SimpleTrainer):
         self._previous: tuple[float, float] | None = None  # start of the last step, and its wait for data
         self._recent: dict[int, dict[str, float]] = {}  # figures of the last steps, which smoothed curves are made of
 
+    def set_loader(self, loader: DataLoader) -> None:
+        """Take batches from `loader`, whose workers end when the loop does and not before."""
+        loader.worker_init_fn = self._worker_signals.initialiser(loader.worker_init_fn)
+        self.data_loader = loader
+
     def train(self, start_iter: int, max_iter: int) -> None:
-        """Run the loop; unlike the base class' it can end early without an error."""
+        """Run the loop, which may end early without an error."""
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
         with EventStorage(start_iter) as self.storage:
@@ -102,7 +127,8 @@ class MattingTrainer(SimpleTrainer):
                 self.before_train()
                 for self.iter in range(start_iter, max_iter):
                     self.before_step()
-                    self.run_step()
+                    with self.clock.phase("steps"):
+                        self.run_step()
                     self.after_step()
                     if self.stopping:
                         break
@@ -112,13 +138,14 @@ class MattingTrainer(SimpleTrainer):
                 self.after_train()
 
     def after_train(self) -> None:
+        self._worker_signals.end()
         self.data_loader = ()  # a loader with persistent workers keeps its iterator
         self._data_loader_iter_obj = None  # ends the worker processes
         super().after_train()
 
     def run_step(self) -> None:
         started = time.perf_counter()
-        batch = next(self._data_loader_iter)
+        batch = self._next_batch()
         waited = time.perf_counter() - started
         image, trimap, alpha = self._prepare(batch)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
@@ -136,13 +163,22 @@ class MattingTrainer(SimpleTrainer):
         self.last = Sample(image, trimap, alpha, output.alpha.detach(), [policy.detach() for policy in output.keep])
         self._time(started, waited, len(image))
 
+    def _next_batch(self) -> Mapping[str, Any]:
+        try:
+            return next(self._data_loader_iter)
+        except Exception as error:
+            cause = _cause_in_worker(error)
+            if cause is None:
+                raise
+            raise (ValueError if isinstance(error, ValueError) else RuntimeError)(cause) from error
+
     def _prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         image, trimap, alpha = (batch[key].to(self.device, non_blocking=True) for key in ("image", "trimap", "alpha"))
         image, alpha = (part.float() / 255 if part.dtype == torch.uint8 else part for part in (image, alpha))
         return image, training_trimap(trimap), alpha
 
     def _extra_inputs(self, alpha: Tensor) -> dict[str, Any]:
-        """What the network asks for in training: the ground truth, the number of the step."""
+        """Select the further inputs that the network trains with: the ground truth, the number of the step."""
         known = {"alpha": alpha, "iteration": self.iter}
         return {name: known[name] for name in self.training_inputs}
 
@@ -151,11 +187,12 @@ class MattingTrainer(SimpleTrainer):
             return
         self.scaler.unscale_(self.optimizer)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        self.storage.put_scalar("gradient_norm", norm.item())
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm).item()
+        if math.isfinite(norm):  # the first steps in fp16 may overflow: the scaler skips them
+            self.storage.put_scalar("gradient_norm", norm)
 
     def _report(self, losses: dict[str, Tensor], keep: list[Tensor], batch: Mapping[str, Any], waited: float) -> None:
-        """Average the step's figures over processes, check and record them; all processes come to the same verdict."""
+        """Average the figures of the step over processes, check and record them, with the same result everywhere."""
         shares = {f"keep/router_{index}": policy.detach().float().mean() for index, policy in enumerate(keep)}
         figures = {name: value.detach().float() for name, value in losses.items()} | shares
         stop = torch.tensor(float(self.stop_requested), device=self.device)
@@ -184,7 +221,7 @@ class MattingTrainer(SimpleTrainer):
         )
 
     def _time(self, started: float, waited: float, images: int) -> None:
-        """Throughput of the previous step, from its start to this one's: hooks included."""
+        """Record the throughput of the previous step, hooks included."""
         if self._previous is not None:
             seconds = started - self._previous[0]
             self.storage.put_scalars(images_per_second=images * comm.get_world_size() / seconds)

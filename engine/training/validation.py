@@ -1,6 +1,5 @@
 """Scoring the model on a folder with ground truth, while it trains or on its own."""
 
-import copy
 import logging
 import statistics
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import nn
 
 from data.files import FileError, quantise, read_alpha, read_image, read_trimap, to_uint8
 from data.folders import Pair, find_pairs
+from engine.training.average import student_copy
 from engine.training.checkpoint import AtomicCheckpointer
 from metrics.scores import METRICS, Scores, score_pair
 from modeling.inference.predictor import Predictor
@@ -20,24 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 def validation_pairs(root: Path) -> list[Pair]:
-    """Images of a folder with trimap and alpha; raises ValueError where any lacks one."""
+    """Find the images of a folder with trimap and alpha; raises ValueError where any lacks one."""
     pairs = find_pairs(root)
     bad = [f"{pair.name}: {pair.problem or 'no alpha'}" for pair in pairs if pair.problem or pair.alpha is None]
     if bad:
         raise ValueError(f"{root}: {len(bad)} of {len(pairs)} images cannot be scored, for example {bad[0]}")
     return pairs
-
-
-def student_copy(model: nn.Module) -> nn.Module:
-    """A copy of the bare network without its teacher, for a predictor to prepare as it likes."""
-    teacher = getattr(model, "teacher_backbone", None)
-    if teacher is None:
-        return copy.deepcopy(model)
-    model.teacher_backbone = None
-    try:
-        return copy.deepcopy(model)
-    finally:
-        model.teacher_backbone = teacher
 
 
 def validate(model: nn.Module, pairs: list[Pair], device: torch.device) -> dict[str, float]:
@@ -70,20 +58,22 @@ class Validation(HookBase):
     """Scores the model every `period` iterations and at the end; keeps the best one as `model_best.pth`.
 
     Args:
-        pairs: what to score.
+        model: the network to score, bare: the one that trains, or the one that holds its moving average.
+        pairs: images to score it on.
         period: iterations.
         checkpointer: writes the best model; its description takes the scores along.
     """
 
-    def __init__(self, pairs: list[Pair], period: int, checkpointer: AtomicCheckpointer) -> None:
-        self.pairs, self.period, self.checkpointer = pairs, period, checkpointer
+    def __init__(self, model: nn.Module, pairs: list[Pair], period: int, checkpointer: AtomicCheckpointer) -> None:
+        self.model, self.pairs, self.period, self.checkpointer = model, pairs, period, checkpointer
         self.best: float | None = None
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         if done % self.period and done != self.trainer.max_iter:
             return
-        scores = validate(self.checkpointer.model, self.pairs, self.trainer.device)
+        with self.trainer.clock.phase("validation"):
+            scores = validate(self.model, self.pairs, self.trainer.device)
         if not scores:
             logger.warning("iteration %d: no validation image could be scored", self.trainer.iter)
             return
@@ -103,6 +93,6 @@ class Validation(HookBase):
 
 
 def format_scores(scores: dict[str, float]) -> str:
-    """One line for a log."""
+    """Format the scores as one line for a log."""
     values = "  ".join(f"{metric.upper()} {scores[metric]:.3f}" for metric in METRICS)
     return f"{values}  over {scores['images']} images"

@@ -1,24 +1,51 @@
-"""Data-loading worker processes: signals meant for the run must not kill them before it has stopped."""
+"""Data-loading worker processes: a signal to the run must not end them before the run has stopped."""
 
+import ctypes
+import os
 import signal
+import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import RawValue
 from types import FrameType
 
-GRACE_SECONDS = 60  # for the main process to finish its step
+GRACE_SECONDS = 60.0  # for the main process to finish its step
+_CHECK_SECONDS = 0.2
+
+Initialiser = Callable[[int], None]
 
 
-def outlive_signals(then: Callable[[int], None] | None) -> Callable[[int], None]:
-    """A `worker_init_fn` that keeps a worker at work after SIGINT, and for a while after SIGTERM; then calls `then`."""
-    return partial(_initialise, then)
+class WorkerSignals:
+    """Workers ignore Ctrl-C, and outlive SIGTERM and SIGHUP until the run has ended, at most for a while."""
+
+    def __init__(self) -> None:
+        self._ended = RawValue(ctypes.c_bool, False)  # shared with the workers
+
+    def end(self) -> None:
+        """Let workers die at once from now on."""
+        self._ended.value = True
+
+    def initialiser(self, then: Initialiser | None) -> Initialiser:
+        """Return a `worker_init_fn` that sets up the signals, then calls `then`."""
+        return partial(_initialise, self._ended, then)
 
 
-def _initialise(then: Callable[[int], None] | None, worker: int) -> None:
+def _initialise(ended: ctypes.c_bool, then: Initialiser | None, worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _die_later)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, partial(_die_later, ended))
     if then is not None:
         then(worker)
 
 
-def _die_later(number: int, frame: FrameType | None) -> None:
-    signal.alarm(GRACE_SECONDS)
+def _die_later(ended: ctypes.c_bool, number: int, frame: FrameType | None) -> None:
+    if ended.value:
+        os._exit(0)
+    deadline = time.monotonic() + GRACE_SECONDS
+
+    def check(number: int, frame: FrameType | None) -> None:
+        if ended.value or time.monotonic() > deadline:
+            os._exit(0)
+
+    signal.signal(signal.SIGALRM, check)
+    signal.setitimer(signal.ITIMER_REAL, _CHECK_SECONDS, _CHECK_SECONDS)

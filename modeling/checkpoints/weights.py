@@ -26,22 +26,26 @@ _FROM_TRANSFORMERS = (
 )
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path, averaged: bool = True) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint under our names, on the CPU, mapped from the file where its format allows it.
 
     Accepts `.safetensors` (also in a hub folder or repository, see `weights_file`), and `.pth` files that hold a state
     dict, bare or under `model` (or `state_dict`), with or without a common `module.` prefix, and the names of Hugging
-    Face's `VitMatteForImageMatting`. Code in a pickle is never run.
+    Face's `VitMatteForImageMatting`. Code in a pickle is never run. Where a training has kept a moving average of its
+    weights (`ema`), it replaces those of the last step, unless `averaged` is False.
 
     Raises:
         CheckpointError: the file is missing, broken, not a checkpoint, or holds more, or other things, than tensors.
     """
     state = read_file(weights_file(path))
+    average = state.get("ema") if averaged and isinstance(state, dict) else None
     for key in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds no state dict (expected tensors by name, bare or under 'model')")
+    if isinstance(average, dict):
+        state = state | average  # a frozen teacher stays
     state = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     if odd := [name for name, value in state.items() if not _is_plain(value)]:
         raise CheckpointError(f"{path}: {len(odd)} tensors hold no plain numbers: {_shorten(odd)}; save as float32")

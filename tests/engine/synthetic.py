@@ -31,6 +31,9 @@ class Composites(Dataset):
     def __len__(self) -> int:
         return self.length
 
+    def sources(self) -> list[dict]:
+        return []
+
     @property
     def skipped(self) -> dict[str, int]:
         return {"bad file": 0}
@@ -48,6 +51,7 @@ def build_loader(
     rank: int,
     world_size: int,
     start_iteration: int,
+    pin_memory: bool = False,
     length: int = 50,
     side: int = 64,
     num_workers: int = 0,

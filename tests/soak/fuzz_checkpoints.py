@@ -21,7 +21,7 @@ from torch import Tensor
 
 from engine.build import load_config, shipped_config
 from engine.training.checkpoint import AtomicCheckpointer
-from engine.training.session import _prepare
+from engine.training.session import prepare
 from modeling.checkpoints.initial import initialise
 from modeling.checkpoints.weights import load_weights
 from modeling.inference.predictor import Predictor
@@ -65,8 +65,8 @@ def saved(content: object, zipped: bool = True) -> bytes:
 def run_checkpoint() -> bytes:
     """The checkpoint of a training run."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer, _ = _prepare(load_config(TINY, [f"train.output_dir={folder}"]), "tiny", resume=False)
-        checkpointer = AtomicCheckpointer(trainer.model, folder, {"config": "tiny", "metrics": {}}, trainer=trainer)
+        trainer, _ = prepare(load_config(TINY, [f"train.output_dir={folder}"]), "tiny", resume=False)
+        checkpointer = AtomicCheckpointer(trainer.model, folder, trainer.manifest, trainer=trainer)
         trainer.iter = 3
         checkpointer.save("model_0000003", iteration=3)
         return Path(folder, "model_0000003.pth").read_bytes()
@@ -240,7 +240,7 @@ def resume(path: Path) -> str:
     if path.is_file() and path.stat().st_size < 10**8:
         shutil.copy(path, folder / "model_0000003.pth")
     (folder / "last_checkpoint").write_text("model_0000003.pth")
-    _prepare(load_config(TINY, [f"train.output_dir={folder}"]), "tiny", resume=True)
+    prepare(load_config(TINY, [f"train.output_dir={folder}"]), "tiny", resume=True)
     return "resumed"
 
 

@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from engine.training.checkpoint import (
-    POINTER,
     AtomicCheckpointer,
     Checkpoints,
     random_state,
     restore_random_state,
     write_atomically,
 )
+from engine.training.folder import POINTER
+from engine.training.manifest import PhaseClock
 from modeling.checkpoints.weights import CheckpointError, read_state_dict
 
 KILLS = 20
@@ -62,10 +63,10 @@ def test_a_kill_at_any_moment_leaves_the_newest_checkpoint_loadable(tmp_path):
 
 
 def test_leftovers_of_a_kill_are_cleared_and_old_checkpoints_deleted(tmp_path):
-    (tmp_path / "model_0000000.pth.123.tmp").write_bytes(b"half")
+    (tmp_path / f".{32 * 'a'}.tmp").write_bytes(b"half")
     checkpointer = AtomicCheckpointer(nn.Linear(2, 2), str(tmp_path), {})
     hook = Checkpoints(checkpointer, period=2, max_to_keep=2)
-    hook.trainer = type("Trainer", (), {"iter": 0, "max_iter": 100, "stopping": False})()
+    hook.trainer = type("Trainer", (), {"iter": 0, "max_iter": 100, "stopping": False, "clock": PhaseClock({})})()
     hook.before_train()
     for hook.trainer.iter in range(8):
         hook.after_step()

@@ -32,8 +32,8 @@ def trainers(monkeypatch):
     made = []
 
     class Recorded(MattingTrainer):
-        def __init__(self, *args):
-            super().__init__(*args)
+        def __init__(self, **settings):
+            super().__init__(**settings)
             made.append(self)
 
     monkeypatch.setattr(run, "MattingTrainer", Recorded)

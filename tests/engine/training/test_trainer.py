@@ -15,7 +15,7 @@ from detectron2.config import instantiate
 
 from engine.build import load_config
 from engine.training import session as run
-from engine.training.checkpoint import POINTER
+from engine.training.folder import POINTER
 from engine.training.logits import bound_logits_
 from engine.training.trainer import NonFiniteLoss, choose_precision
 from modeling.checkpoints.weights import load_weights
@@ -40,6 +40,13 @@ def train(output_dir, *overrides):
     return [json.loads(line) for line in (output_dir / "metrics.json").read_text().splitlines()]
 
 
+def curve(folder):
+    """Lines of metrics.json without those figures that depend on the clock."""
+    clock = ("time", "data_wait", "images_per_second")
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    return [{key: line[key] for key in line if not any(word in key for word in clock)} for line in lines]
+
+
 def test_a_crop_is_learnt_by_heart(tmp_path):
     lines = train(tmp_path, *FAST, "dataloader.train.length=1")
     assert lines[-1]["total_loss"] < 0.35 * lines[0]["total_loss"]
@@ -55,7 +62,7 @@ def test_a_crop_is_learnt_by_heart(tmp_path):
 @pytest.mark.parametrize("start", ["all kept", "none kept"])
 def test_the_share_of_kept_tokens_reaches_its_target(tmp_path, monkeypatch, start):
     bias = {"all kept": [4.0, -4.0], "none kept": [-4.0, 4.0]}[start]
-    build = run._model
+    build = run.build_network
 
     def biased(config, from_files):
         model = build(config, from_files)
@@ -63,7 +70,7 @@ def test_the_share_of_kept_tokens_reaches_its_target(tmp_path, monkeypatch, star
             router.out_conv[-1].bias.data = torch.tensor(bias)
         return model
 
-    monkeypatch.setattr(run, "_model", biased)
+    monkeypatch.setattr(run, "build_network", biased)
     lines = train(tmp_path, *FAST, "train.max_iter=160", "lr_multiplier.milestones=[110]", "train.log_period=1")
     shares = [line["keep/total"] for line in lines]
     assert abs(shares[0] - (start == "all kept")) < 0.02
@@ -103,8 +110,8 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_files(tmp_path):
     assert not list(tmp_path.glob("*.pth"))
 
 
-def test_sigterm_and_ctrl_c_end_a_run_after_a_checkpoint(tmp_path):
-    for number in (signal.SIGTERM, signal.SIGINT):
+def test_signals_end_a_run_after_a_checkpoint(tmp_path):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         output_dir = tmp_path / number.name
         before = signal.getsignal(number)
         threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
@@ -175,12 +182,6 @@ def test_a_damaged_pointer_to_the_last_checkpoint_is_told(tmp_path, pointer, mes
 
 def test_the_logged_curve_of_a_resumed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     """Logged losses are medians over the last steps, which have to survive too."""
-
-    def curve(folder):
-        clock = ("time", "data_wait", "images_per_second")
-        lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-        return [{key: line[key] for key in line if not any(word in key for word in clock)} for line in lines]
-
     train(tmp_path / "whole", "train.max_iter=8")
     train(tmp_path / "parts", "train.max_iter=5")
     for _ in range(2):  # the second has nothing left to do, and logs nothing
@@ -190,7 +191,7 @@ def test_the_logged_curve_of_a_resumed_run_goes_on_as_if_nothing_had_happened(tm
 
 def test_settings_of_odd_types_are_told_before_anything_is_computed(tmp_path):
     with pytest.raises(ValueError, match="these settings do not make a run"):
-        run.train(tiny(tmp_path, "train.seed=abc"), "tiny", resume=False)
+        run.train(tiny(tmp_path, "lr_multiplier.warmup_iters=abc"), "tiny", resume=False)
 
 
 def test_norms_freeze_at_their_iteration(tmp_path):

@@ -9,7 +9,8 @@ import torch
 from detectron2.config import instantiate
 
 from engine.training import session as run
-from engine.training.validation import student_copy, validate, validation_pairs
+from engine.training.average import student_copy
+from engine.training.validation import validate, validation_pairs
 from metrics.scores import METRICS, score_pair
 from modeling.inference.predictor import Predictor
 from modeling.vitmatte import ViTMatte

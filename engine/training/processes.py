@@ -1,0 +1,118 @@
+"""Processes and devices of a run: one device per process, one process group over all of them."""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing import active_children
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.multiprocessing import ProcessExitedException, start_processes
+from torch.nn.parallel import DistributedDataParallel
+
+from modeling.inference.predictor import choose_device
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+_TIMEOUT = timedelta(minutes=60)  # a validation of large pictures may keep one process longer than the others
+
+
+def claim_device(name: str) -> torch.device:
+    """Return the device of this process and, on a GPU, make it the current one.
+
+    Under several processes "auto" and "cuda" are the GPU of the local rank.
+
+    Raises:
+        ValueError: there is no such device, or there are more processes than GPUs.
+    """
+    device = choose_device(name)
+    if device.type != "cuda":
+        return device
+    processes, count = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+    if processes > 1:
+        if processes > count:
+            raise ValueError(f"{processes} processes on this machine, but {count} GPUs: start one process per GPU")
+        if device.index is not None:
+            raise ValueError(f"train.device={name} is one GPU, but there are {processes} processes: use cuda")
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    elif device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    torch.cuda.set_device(device)  # random states and memory figures are read from the current device
+    return device
+
+
+def join_group(device: torch.device) -> None:
+    """Join the process group that the environment describes, as set by torchrun or `launch`; none for one process."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or "LOCAL_RANK" not in os.environ:
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+
+
+def launch(work: Callable[..., None], args: tuple, processes: int, machines: int, machine: int, url: str) -> int:
+    """Run `work(*args)` in so many processes of this machine, passing signals on; returns the exit code.
+
+    Args:
+        url: tcp://HOST:PORT of machine 0, or "auto" for a single machine.
+    """
+    host, port = ("127.0.0.1", str(_free_port())) if url == "auto" else url.removeprefix("tcp://").rsplit(":", 1)
+    shared = {"MASTER_ADDR": host, "MASTER_PORT": port, "WORLD_SIZE": str(processes * machines),
+              "LOCAL_WORLD_SIZE": str(processes)}  # fmt: skip
+    _forward_signals()
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # repeats what is reported below
+    try:
+        start_processes(_child, (work, args, shared, machine * processes), nprocs=processes, start_method="spawn")
+    except ProcessExitedException as error:
+        if error.exit_code >= 0:
+            return error.exit_code
+        raise ConnectionError(f"process {error.error_index} ended by {error.signal_name}") from None
+    return 0
+
+
+def _child(local_rank: int, work: Callable[..., None], args: tuple, shared: dict[str, str], first: int) -> None:
+    os.environ.update(shared, LOCAL_RANK=str(local_rank), RANK=str(first + local_rank))
+    work(*args)
+
+
+def _forward_signals() -> None:
+    """Pass signals that end a run on to its processes, and wait for them."""
+
+    def forward(number: int, frame: Any) -> None:
+        for child in active_children():
+            os.kill(child.pid, number)
+
+    for number in STOPPING:
+        signal.signal(number, forward)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def distributed(model: nn.Module, device: torch.device, precision: torch.dtype) -> nn.Module:
+    """Wrap the model so that gradients are averaged over processes; the bare model where there is one process."""
+    if comm.get_world_size() == 1:
+        return model
+    wrapped = DistributedDataParallel(
+        model,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=True,
+        gradient_as_bucket_view=True,
+    )
+    if precision == torch.float16:  # published; safe because the scaler keeps gradients within fp16
+        wrapped.register_comm_hook(None, default_hooks.fp16_compress_hook)
+    return wrapped
+
+
+def share_cores(device: torch.device) -> None:
+    """Divide the cores of this machine among its processes on the CPU."""
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, torch.get_num_threads() // comm.get_local_size()))
