@@ -43,7 +43,7 @@ def muon_groups(model: nn.Module, lr: float, weight_decay: float) -> list[Group]
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
     """Matrix (m, n) with the same singular vectors and singular values of about 1 (0.7 to 1.2).
 
-    In bfloat16 on a GPU, where it is faster; a CPU without instructions for it takes eighty times as long as in float32.
+    In bfloat16 on a GPU; a CPU without instructions for bfloat16 is eighty times as fast in float32.
     """
     x = matrix.bfloat16() if matrix.is_cuda else matrix.float()
     tall = x.shape[0] > x.shape[1]
