@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import torch
+
+from modeling.closed_form import EPSILON, closed_form, matting_laplacian, multiply
+
+
+def scene(height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Image (1, 3, H, W) of two flat colours with noise, trimap (1, 1, H, W), and the alpha between the two."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    alpha = (0.5 + 0.2 * torch.sin(y / 3.0) + (x - width / 2) / (0.5 * width)).clamp(0, 1)[None, None]
+    colours = torch.rand(2, 3, 1, 1, generator=generator)
+    image = alpha * colours[0] + (1 - alpha) * colours[1]
+    image = (image + 0.01 * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+    known = (x < width / 8) | (x >= width - width / 8)
+    return image, torch.where(known, alpha.round(), 0.5), alpha
+
+
+def dense_laplacian(image: np.ndarray) -> np.ndarray:
+    """Matting Laplacian of (H, W, 3), window by window as the paper states it."""
+    height, width, _ = image.shape
+    matrix = np.zeros((height * width, height * width))
+    for top in range(height - 2):
+        for left in range(width - 2):
+            pixels = [(top + dy) * width + left + dx for dy in range(3) for dx in range(3)]
+            colours = image.reshape(-1, 3)[pixels]
+            centred = colours - colours.mean(axis=0)
+            covariance = centred.T @ centred / 9 + EPSILON / 9 * np.eye(3)
+            affinity = (1 + centred @ np.linalg.inv(covariance) @ centred.T) / 9
+            matrix[np.ix_(pixels, pixels)] += np.eye(9) - affinity
+    return matrix
+
+
+def exact(image: torch.Tensor, trimap: torch.Tensor) -> np.ndarray:
+    """Solution of the linear system by elimination, (H, W)."""
+    matrix, levels = dense_laplacian(image[0].permute(1, 2, 0).double().numpy()), trimap.flatten().double().numpy()
+    unknown = (levels != 0) & (levels != 1)
+    solved = np.linalg.solve(matrix[np.ix_(unknown, unknown)], -matrix[np.ix_(unknown, ~unknown)] @ levels[~unknown])
+    levels[unknown] = solved.clip(0, 1)
+    return levels.reshape(trimap.shape[-2:])
+
+
+@pytest.mark.parametrize("height, width", [(12, 17), (3, 9), (5, 3)])
+def test_the_planes_are_the_published_matrix(height: int, width: int) -> None:
+    image = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height)).double()
+    values = torch.randn(2, height, width, generator=torch.Generator().manual_seed(width)).double()
+    product = multiply(matting_laplacian(image), values)
+    for picture in range(2):
+        matrix = dense_laplacian(image[picture].permute(1, 2, 0).numpy())
+        expected = (matrix @ values[picture].flatten().numpy()).reshape(height, width)
+        np.testing.assert_allclose(product[picture].numpy(), expected, atol=1e-7)
+
+
+def test_strips_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, _, _ = scene(40, 33)
+    whole = matting_laplacian(image)
+    monkeypatch.setattr("modeling.closed_form.STRIP_PX", 100)
+    torch.testing.assert_close(matting_laplacian(image), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_steps_suffice(seed: int) -> None:
+    image, trimap, _ = scene(40, 52, seed)
+    solved, unknown = closed_form(image, trimap)[0, 0].numpy(), (trimap[0, 0] == 0.5).numpy()
+    assert np.abs(solved - exact(image, trimap))[unknown].mean() < 0.01
+
+
+def test_recovers_alpha_between_two_colours() -> None:
+    image, trimap, alpha = scene(96, 128)
+    assert (closed_form(image, trimap) - alpha).abs()[trimap == 0.5].mean() < 0.03
+
+
+def test_known_pixels_keep_their_alpha() -> None:
+    image, trimap, _ = scene(50, 40)
+    known = trimap != 0.5
+    assert torch.equal(closed_form(image, trimap)[known], trimap[known])
+
+
+def test_a_batch_equals_its_singles() -> None:
+    pairs = [scene(45, 38, seed)[:2] for seed in range(3)]
+    together = closed_form(torch.cat([image for image, _ in pairs]), torch.cat([trimap for _, trimap in pairs]))
+    for alone, pair in zip(together, pairs, strict=True):
+        # Sums are added in another order, and the system is ill-conditioned.
+        torch.testing.assert_close(alone[None], closed_form(*pair), rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 30), (2, 2), (3, 3), (17, 2), (200, 9)])
+def test_any_size_gives_finite_alphas(height: int, width: int) -> None:
+    image, trimap, _ = scene(height, width)
+    alpha = closed_form(image, trimap)
+    assert alpha.shape == trimap.shape
+    assert ((alpha >= 0) & (alpha <= 1)).all()
+
+
+@pytest.mark.parametrize("level", [0, 0.5, 1])
+def test_without_one_kind_of_known_pixels_the_rest_is_undecided(level: float) -> None:
+    image, trimap, _ = scene(24, 32)
+    trimap = torch.where(trimap == 0.5, trimap, level)
+    alpha = closed_form(image, trimap)
+    assert torch.equal(alpha, trimap)
+
+
+def test_a_picture_of_one_colour_is_solved() -> None:
+    _, trimap, _ = scene(32, 48)
+    assert closed_form(torch.full((1, 3, 32, 48), 0.3), trimap).isfinite().all()
+
+
+def test_computes_in_full_precision_under_autocast() -> None:
+    image, trimap, _ = scene(30, 30)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(closed_form(image, trimap), closed_form(image, trimap))
+        inside = closed_form(image, trimap)
+    assert torch.equal(inside, closed_form(image, trimap))
