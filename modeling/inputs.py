@@ -26,20 +26,21 @@ def pad_right_bottom(tensor: Tensor, height: int, width: int) -> Tensor:
     return torch.nn.functional.pad(tensor, (0, width - tensor.shape[-1], 0, height - tensor.shape[-2]))
 
 
-def model_input(image: Tensor, trimap: Tensor, window: tuple[int, int, int, int]) -> Tensor:
-    """Normalised image and trimap of one window of the padded image.
+def model_input(image: Tensor, guide: Tensor, window: tuple[int, int, int, int]) -> Tensor:
+    """Normalised image and guide of one window of the padded image.
 
     Args:
         image: (B, 3, H, W) uint8 or float in [0, 1], RGB.
-        trimap: (B, 1, H, W) uint8 or float in [0, 1]; uint8 is divided by 255, so that unknown is 128/255.
+        guide: (B, 1 or 2, H, W) uint8 or float in [0, 1]: the trimap, then the prior of networks with one; uint8 is
+            divided by 255, so that unknown is 128/255.
         window: top, bottom, left, right in pixels; what lies beyond the image is 0 (mean colour, background).
 
     Returns:
-        (B, 4, bottom - top, right - left) float32.
+        (B, 4 or 5, bottom - top, right - left) float32.
     """
     top, bottom, left, right = window
     parts = []
-    for tensor in (image, trimap):
+    for tensor in (image, guide):
         part = tensor[..., top:bottom, left:right]
         parts.append(part.float() / 255 if part.dtype == torch.uint8 else part.float())
     inputs = torch.cat([normalise(parts[0]), parts[1]], dim=1)

@@ -16,12 +16,12 @@ class MEMatte(Distilled, ViTMatte):
 
     Args:
         backbone: a routed ViT.
-        decoder: as in ViTMatte.
+        decoder, prior: as in ViTMatte.
         distill: training compares features with a teacher, which `attach_teacher` brings; False trains without one.
     """
 
-    def __init__(self, backbone: ViT, decoder: DetailCapture, distill: bool = True) -> None:
-        super().__init__(backbone, decoder)
+    def __init__(self, backbone: ViT, decoder: DetailCapture, distill: bool = True, prior: bool = False) -> None:
+        super().__init__(backbone, decoder, prior)
         self.expect_teacher(backbone, distill)
 
     def forward(self, image: Tensor, trimap: Tensor, gumbel_noise: Sequence[Tensor] | None = None) -> MattingOutput:

@@ -9,6 +9,7 @@ from .backbone.vit import Encoding, ViT
 from .base import MattingOutput
 from .decoder.detail_capture import DetailCapture
 from .inference.budget import Limits
+from .inference.prior import closed_form_prior, prior_cost
 from .inference.strips import row_strips, rows_within
 from .inference.tiles import HALO_CELLS, Box, cover, unknown_cells
 from .inputs import model_input, published_size
@@ -20,10 +21,12 @@ class ViTMatte(nn.Module):
     Args:
         backbone: encoder at 1/16 resolution.
         decoder: from features and the padded input to alpha.
+        prior: the input has a fifth channel, the closed-form alpha; published networks have none.
     """
 
-    def __init__(self, backbone: ViT, decoder: DetailCapture) -> None:
+    def __init__(self, backbone: ViT, decoder: DetailCapture, prior: bool = False) -> None:
         super().__init__()
+        self.prior = prior
         self.backbone = backbone
         self.decoder = decoder
 
@@ -38,9 +41,17 @@ class ViTMatte(nn.Module):
         return self._output(self.backbone(inputs), inputs, image)
 
     def padded_input(self, image: Tensor, trimap: Tensor) -> Tensor:
-        """(B, 4, H', W') by the published padding rule."""
+        """(B, 4 or 5, H', W') by the published padding rule."""
         height, width = published_size(*image.shape[-2:])
-        return model_input(image, trimap, (0, height, 0, width))
+        guide = trimap
+        if self.prior:
+            levels = ((values * 255).round().to(torch.uint8) for values in (image, trimap))
+            guide = torch.cat([trimap, closed_form_prior(*levels) / 255], dim=1)
+        return model_input(image, guide, (0, height, 0, width))
+
+    def guide(self, image: Tensor, trimap: Tensor) -> Tensor:
+        """Channels beside the image, (B, 1 or 2, H, W) uint8: the trimap, and the prior of networks with one."""
+        return torch.cat([trimap, closed_form_prior(image, trimap)], dim=1) if self.prior else trimap
 
     def _output(self, encoding: Encoding, inputs: Tensor, image: Tensor) -> MattingOutput:
         alpha = self.decoder(encoding.features, inputs)[..., : image.shape[-2], : image.shape[-1]]
@@ -54,10 +65,11 @@ class ViTMatte(nn.Module):
             image: (B, 3, H, W) uint8 RGB.
             trimap: (B, 1, H, W) uint8 of 0, 128, 255.
         """
-        encoding = self.encode(image, trimap, limits)
+        guide = self.guide(image, trimap)
+        encoding = self.encode(image, guide, limits)
         height, width = encoding.tokens.shape[1:3]
         boxes = cover(unknown_cells(trimap, height, width), limits.tile_px)
-        alpha = self.decode_boxes(encoding, image, trimap, boxes)
+        alpha = self.decode_boxes(encoding, image, guide, boxes)
         return MattingOutput(alpha, None, encoding.keep, encoding.router_logp)
 
     def memory_cost(self, height: int, width: int, limits: Limits) -> int:
@@ -66,21 +78,22 @@ class ViTMatte(nn.Module):
         tokens = 4 * self.backbone.embed_dim * rows * cols
         tile_px = min(limits.tile_px, rows * cols * self.backbone.patch_size**2)
         decoding = tokens + self.decoder.memory_cost(tile_px) + 6 * height * width  # alpha in float32, two masks
-        return max(self.backbone.memory_cost(rows, cols, limits), decoding)
+        network = max(self.backbone.memory_cost(rows, cols, limits), decoding)
+        return max(network + height * width, prior_cost(height, width)) if self.prior else network
 
-    def encode(self, image: Tensor, trimap: Tensor, limits: Limits) -> Encoding:
-        """Backbone of (B, 3, H, W) and (B, 1, H, W)."""
-        return encode_within(self.backbone, image, trimap, limits)
+    def encode(self, image: Tensor, guide: Tensor, limits: Limits) -> Encoding:
+        """Backbone of (B, 3, H, W) and (B, 1 or 2, H, W)."""
+        return encode_within(self.backbone, image, guide, limits)
 
-    def decode_boxes(self, encoding: Encoding, image: Tensor, trimap: Tensor, boxes: Iterable[Box]) -> Tensor:
+    def decode_boxes(self, encoding: Encoding, image: Tensor, guide: Tensor, boxes: Iterable[Box]) -> Tensor:
         """Alpha (B, 1, H, W), exact inside `boxes` and 0 elsewhere."""
-        alpha = torch.zeros_like(trimap, dtype=torch.float32)
+        alpha = torch.zeros_like(guide[:, :1], dtype=torch.float32)
         height, width = encoding.tokens.shape[1:3]
         for box in boxes:
             outer = box.grown(HALO_CELLS, height, width)
             features = encoding.features[..., outer.top : outer.bottom, outer.left : outer.right]
             cut = (outer.top > 0, outer.bottom < height, outer.left > 0, outer.right < width)
-            tile = self.decoder(features, model_input(image, trimap, outer.pixels()), cut)
+            tile = self.decoder(features, model_input(image, guide, outer.pixels()), cut)
             top, bottom, left, right = box.pixels()
             target = alpha[..., top:bottom, left:right]  # ends at the image border
             rows, cols = (0 if cut[0] else top), (0 if cut[2] else left)  # at a border the tile begins there
@@ -88,12 +101,12 @@ class ViTMatte(nn.Module):
         return alpha
 
 
-def encode_within(backbone: ViT, image: Tensor, trimap: Tensor, limits: Limits) -> Encoding:
-    """Encode (B, 3, H, W) and (B, 1, H, W); the float input exists a few rows of patches at a time."""
+def encode_within(backbone: ViT, image: Tensor, guide: Tensor, limits: Limits) -> Encoding:
+    """Encode (B, 3, H, W) and (B, 1 or 2, H, W); the float input exists a few rows of patches at a time."""
     height, width = published_size(*image.shape[-2:])
     patch = backbone.patch_size
     tokens = torch.empty(len(image), height // patch, width // patch, backbone.embed_dim, device=image.device)
     for strip in row_strips(height // patch, rows_within(width // patch, limits.chunk_tokens)):
         window = (strip.start * patch, strip.stop * patch, 0, width)
-        tokens[:, strip.start : strip.stop] = backbone.embed(model_input(image, trimap, window))
+        tokens[:, strip.start : strip.stop] = backbone.embed(model_input(image, guide, window))
     return backbone.infer_(tokens, limits)

@@ -63,7 +63,7 @@ def _tiny_vit(routed: bool, **further: Any) -> Part:
     return _vit(192, 3, routed, window_size=7, final_norm=True, mimetic=True, key_gradients=False, **further)
 
 
-def _tiny_decoder() -> Part:
+def _tiny_decoder(**further: Any) -> Part:
     """The decoder at half its width."""
     return Part(
         DetailCapture,
@@ -71,7 +71,15 @@ def _tiny_decoder() -> Part:
         stream_chans=(24, 48, 96),
         fusion_chans=(128, 64, 32, 16),
         head_chans=8,
+        **further,
     )
+
+
+def _with_prior(make: type, routed: bool, **further: Any) -> Part:
+    """A tiny network that improves on the closed-form alpha."""
+    router = {"router_noise": 0.0} if routed else {}
+    backbone = _tiny_vit(routed, in_chans=5, **router)
+    return Part(make, backbone=backbone, decoder=_tiny_decoder(in_chans=5, residual=True), prior=True, **further)
 
 
 def _vitmatte(embed_dim: int, num_heads: int) -> Part:
@@ -111,6 +119,9 @@ MODELS: dict[str, Model] = {
         configs=("MEMatte_T",),
         tensors="90346f21",
     ),
+    "MEMatte_T_prior": Model(
+        _with_prior(MEMatte, routed=True, distill=True), configs=("MEMatte_T_prior",), tensors="cf8d3400"
+    ),
     "MEMatte_S": Model(
         _mematte(384, 6),
         configs=(
@@ -129,6 +140,7 @@ MODELS: dict[str, Model] = {
         configs=("ViTMatte_T",),
         tensors="59363bf4",
     ),
+    "ViTMatte_T_prior": Model(_with_prior(ViTMatte, routed=False), configs=("ViTMatte_T_prior",), tensors="0de07f87"),
     "ViTMatte_S": Model(_vitmatte(384, 6), configs=("ViTMatte_S_100ep",), tensors="155c3dc8"),
     "ViTMatte_B": Model(_vitmatte(768, 12), configs=("ViTMatte_B_100ep",), tensors="0a36f684"),
     "DiffMatte_Res34": Model(

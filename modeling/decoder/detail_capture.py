@@ -10,6 +10,7 @@ from ..inference.precision import compute_dtype
 
 Edges = tuple[bool, bool, bool, bool]  # top, bottom, left, right
 NO_EDGE: Edges = (False, False, False, False)
+LOGIT_MARGIN = 0.01  # alphas that a residual decoder starts from keep so far from 0 and 1
 SPOILT = 2  # cells that doubling and a 3x3 convolution spoil at a cut edge, at each scale
 
 # Attribute names (`convstream`, `fusion_blks`, `matting_head`, ...) are those of published checkpoints.
@@ -92,6 +93,8 @@ class DetailCapture(nn.Module):
         stream_chans: widths of the detail stream at scales 1/2, 1/4, 1/8.
         fusion_chans: widths of the fusion blocks at scales 1/8, 1/4, 1/2, 1.
         head_chans: hidden width of the head.
+        residual: the last channel of the input is an alpha, and the head predicts how much its logit changes;
+            published decoders predict the logit itself. The untrained decoder returns that alpha.
     """
 
     def __init__(
@@ -101,8 +104,10 @@ class DetailCapture(nn.Module):
         stream_chans: Sequence[int] = (48, 96, 192),
         fusion_chans: Sequence[int] = (256, 128, 64, 32),
         head_chans: int = 16,
+        residual: bool = False,
     ) -> None:
         super().__init__()
+        self.residual = residual
         if len(fusion_chans) != len(stream_chans) + 1:
             raise ValueError(f"fusion_chans {fusion_chans} must have one entry more than stream_chans {stream_chans}")
         self.convstream = ConvStream(in_chans, stream_chans)
@@ -112,6 +117,9 @@ class DetailCapture(nn.Module):
             FusionBlock(detail + below, out) for detail, below, out in zip(details, coarse, fusion_chans, strict=False)
         )
         self.matting_head = MattingHead(fusion_chans[-1], head_chans)
+        if residual:
+            nn.init.zeros_(self.matting_head.matting_convs[-1].weight)
+            nn.init.zeros_(self.matting_head.matting_convs[-1].bias)
 
     def memory_cost(self, pixels: int) -> int:
         """Upper estimate in bytes of what decoding so many pixels takes in float32.
@@ -138,4 +146,7 @@ class DetailCapture(nn.Module):
             spare = (2 * SPOILT << len(details) - 1) >> scale
             detail = _without(details[scale], cut, spare - 2 * SPOILT)
             fused = _without(self.fusion_blks[len(details) - 1 - scale](fused, detail), cut, SPOILT)
-        return _without(self.matting_head(fused).float().sigmoid(), cut, SPOILT)
+        logit = self.matting_head(fused).float()
+        if self.residual:
+            logit = logit + _without(detail[:, -1:], cut, SPOILT).float().logit(LOGIT_MARGIN)
+        return _without(logit.sigmoid(), cut, SPOILT)

@@ -15,10 +15,11 @@ def filled(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def small_vit(routed: bool) -> ViT:
+def small_vit(routed: bool, in_chans: int = 4) -> ViT:
     return filled(
         ViT(
             WIDTH,
+            in_chans=in_chans,
             depth=4,
             num_heads=2,
             window_size=5,
@@ -30,13 +31,19 @@ def small_vit(routed: bool) -> ViT:
     )
 
 
-def small_decoder() -> DetailCapture:
-    return filled(DetailCapture(WIDTH, stream_chans=(8, 12, 16), fusion_chans=(24, 16, 12, 8), head_chans=8))
+def small_decoder(in_chans: int = 4, residual: bool = False) -> DetailCapture:
+    sizes = {"stream_chans": (8, 12, 16), "fusion_chans": (24, 16, 12, 8), "head_chans": 8}
+    return filled(DetailCapture(WIDTH, in_chans, **sizes, residual=residual))
 
 
-def small_mematte() -> MEMatte:
-    return filled(MEMatte(small_vit(routed=True), small_decoder()))
+def small_mematte(prior: bool = False) -> MEMatte:
+    return _small(MEMatte, routed=True, prior=prior)
 
 
-def small_vitmatte() -> ViTMatte:
-    return filled(ViTMatte(small_vit(routed=False), small_decoder()))
+def small_vitmatte(prior: bool = False) -> ViTMatte:
+    return _small(ViTMatte, routed=False, prior=prior)
+
+
+def _small(make: type[ViTMatte], routed: bool, prior: bool) -> ViTMatte:
+    in_chans = 5 if prior else 4
+    return filled(make(small_vit(routed, in_chans), small_decoder(in_chans, residual=prior), prior=prior))

@@ -1,0 +1,16 @@
+"""MEMatte-T with the closed-form alpha as a further input, which it improves on; distilled from ViTMatte-T likewise."""
+
+from .common.criterion import mematte_criterion as criterion
+from .common.tiny import GRADIENT_WEIGHT, crops, optimizer, training
+from .common.zoo import encoder, network
+
+model = network("MEMatte_T_prior")
+teacher = encoder("ViTMatte_T_prior")
+criterion.gradient_weight = GRADIENT_WEIGHT
+criterion.distill_weight = 10.0
+criterion.distill_known_weight = 0.1
+criterion.per_block = True
+dataloader = crops(size_px=224)
+dataloader.train.dataset.seed = 2
+optimizer.params.lr = 3e-3
+train, lr_multiplier = training("MEMatte_T_prior", batch=8, iterations=1_500, decay_share=0.8, freeze_norms_from=0)

@@ -1,0 +1,10 @@
+"""ViTMatte-T with the closed-form alpha as a further input: the teacher of MEMatte-T with it."""
+
+from .common.criterion import vitmatte_criterion as criterion
+from .common.tiny import GRADIENT_WEIGHT, crops, optimizer, training
+from .common.zoo import network
+
+model = network("ViTMatte_T_prior")
+criterion.gradient_weight = GRADIENT_WEIGHT
+dataloader = crops(size_px=224)
+train, lr_multiplier = training("ViTMatte_T_prior", batch=8, iterations=4_800, decay_share=0.2, freeze_norms_from=1500)
