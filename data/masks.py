@@ -42,7 +42,7 @@ class Width:
 
     @classmethod
     def parse(cls, text: str) -> "Width":
-        """From "12", "12px" or "2.5%"."""
+        """Parse "12", "12px" or "2.5%"."""
         try:
             number = text.strip().removesuffix("px").removesuffix("%")
             return cls(float(number) / 100, True) if text.strip().endswith("%") else cls(float(number))

@@ -156,7 +156,7 @@ def _check_scale(model: DictConfig) -> None:
 
 
 def _targets(node: Any) -> set[str]:
-    """What a config builds or calls."""
+    """Dotted names of everything that a config builds or calls."""
     if isinstance(node, DictConfig):
         node = OmegaConf.to_container(node, resolve=False)
     if isinstance(node, dict):
@@ -178,7 +178,7 @@ def _check_override(config: DictConfig, override: str) -> None:
 
 
 def _settings(node: DictConfig) -> set[str]:
-    """What may be set in a node: what it holds, and what the class that it configures accepts."""
+    """Settings of a node: its own keys and the parameters of its class."""
     settings = {str(key) for key in node}
     if target := node.get("_target_"):
         settings |= set(inspect.signature(locate(target) if isinstance(target, str) else target).parameters)

@@ -37,7 +37,7 @@ class Scores:
 
     @property
     def defined(self) -> bool:
-        """Whether any pixel was counted."""
+        """True if any pixel was counted."""
         return self.counted_px > 0
 
 

@@ -1,4 +1,4 @@
-"""What every test gets: fixed seeds, its share of the cores, CUDA tests only where there is a CUDA device."""
+"""Shared set-up: fixed seeds, limited threads, CUDA tests only with a device."""
 
 import os
 import random

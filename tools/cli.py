@@ -112,7 +112,7 @@ def add_compute(group: argparse._ActionsContainer) -> None:
 
 
 def add_device(group: argparse._ActionsContainer) -> None:
-    """Where to compute."""
+    """Option of the device."""
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
 
 
@@ -154,7 +154,7 @@ def add_bit_depth(group: argparse._ActionsContainer) -> None:
 
 
 def add_json(group: argparse._ActionsContainer) -> None:
-    """Where a program finds the summary."""
+    """Option of the JSON summary."""
     group.add_argument("--json", type=Path, metavar="FILE", help="also write the summary, failures included, as JSON")
 
 

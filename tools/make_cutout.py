@@ -1,4 +1,4 @@
-"""From photographs and alpha mattes to cut-outs: straight RGBA, foreground colours, composites, previews.
+"""Cut-outs from photographs and alpha mattes: RGBA, foreground colours, composites, previews.
 
 For mattes that are there already; inference.py makes the same on the way with --output-kind.
 

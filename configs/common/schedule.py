@@ -1,4 +1,4 @@
-"""From images, batch and epochs to the run's settings and its learning-rate multiplier."""
+"""Run settings and learning-rate multiplier from images, batch size and epochs."""
 
 from detectron2.config import LazyCall as L
 

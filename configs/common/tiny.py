@@ -1,4 +1,4 @@
-"""What the tiny models and their runs share: ViT-Tiny, a decoder of half the width, an optimiser, a schedule.
+"""Shared parts of the tiny models: encoder, decoder, optimiser and schedule.
 
 They start from random weights, which is where most of the settings come from (weights/README.md has figures): attention
 begins as in pretrained transformers, a norm follows the last block (without one the features grew to a variance of 1000

@@ -41,7 +41,7 @@ class Composite:
 
 @dataclass
 class Plan:
-    """What can be made, and one line for each thing that is missing."""
+    """Composites that can be made, and one line per missing file."""
 
     composites: list[Composite]
     problems: list[str]

@@ -32,7 +32,7 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What becomes of the pictures.
+    """Settings of the prepared pictures.
 
     Attributes:
         long_side_px: reduce larger ones to this.

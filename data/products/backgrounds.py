@@ -1,4 +1,4 @@
-"""What a cut-out is laid over: one colour, one picture, or one of a folder's for each image."""
+"""Backgrounds of composites: a colour, a picture, or a folder of pictures."""
 
 import os
 import zlib
@@ -23,7 +23,7 @@ class Background:
 
     @classmethod
     def parse(cls, text: str) -> "Background":
-        """From a path, a colour name or #rrggbb; a path that exists is never taken for a colour."""
+        """Parse a path, a colour name or #rrggbb; existing paths take precedence."""
         path = Path(text)
         if path.is_dir():
             files = [paths[0] for _, paths in sorted(images_by_name(path).items())]
@@ -51,7 +51,7 @@ class Background:
 
 
 def covering_ratio(picture: np.ndarray, size: tuple[int, int]) -> float:
-    """How much larger a picture must become to cover (height, width)."""
+    """Scale at which a picture covers (height, width)."""
     return max(need / have for need, have in zip(size, picture.shape, strict=False))
 
 

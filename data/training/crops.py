@@ -66,7 +66,7 @@ class CompositionSettings:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What happens to the whole picture before the crop, as a matrix; of size `canvas` afterwards."""
+    """Transformation of the whole picture before the crop, with its canvas size."""
 
     working: Size
     canvas: Size
@@ -75,7 +75,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class CropPlan:
-    """Where the pixels of a crop come from: crop pixel -> pixel of the source, for each layer."""
+    """Matrices from crop pixels to source pixels, per layer."""
 
     size: Size
     corner: Size  # top and left in the canvas

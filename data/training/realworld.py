@@ -1,4 +1,4 @@
-"""What cameras and image files do to a photograph, done to finished composites: the published real-world augmentation.
+"""Published real-world augmentation: contrast, JPEG, blur and noise on finished composites.
 
 Up to four spoilers in random order. Alpha and trimap stay as they are, so a network learns to see through them.
 """

@@ -26,7 +26,7 @@ ALPHA_ONLY = Outputs()
 
 
 class Predicts(Protocol):
-    """What a run needs of a predictor."""
+    """Interface of a predictor, as folder runs use it."""
 
     def predict(self, image: np.ndarray, trimap: np.ndarray, name: str) -> np.ndarray:
         """uint8 (H, W, 3) RGB, uint8 (H, W) of 0, 128, 255, name -> float32 (H, W) in [0, 1]."""
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass
 class Report:
-    """What became of the jobs; `failures` are (name, reason). Tokens are those of all routed blocks together."""
+    """Outcome of the jobs; `failures` are (name, reason). Tokens are those of all routed blocks together."""
 
     done: int = 0
     skipped: int = 0

@@ -1,4 +1,4 @@
-"""From a matte to the files that were asked for: alpha, cut-out, foreground colours, composite, preview."""
+"""Output files of a matte: alpha, cut-out, foreground colours, composite, preview."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From images, batch and epochs to iterations and the learning-rate multiplier."""
+"""Iterations and learning-rate multipliers from images, batch size and epochs."""
 
 import math
 from collections.abc import Sequence

@@ -44,7 +44,7 @@ def shrunk(name: str, output_dir: Path, *overrides: str, side: int = 64, length:
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    """What a run has logged."""
+    """Logged records of a run."""
     return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
 
 

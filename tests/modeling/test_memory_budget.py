@@ -40,7 +40,7 @@ def test_the_peak_stays_within_the_budget(config: str, height: int, width: int, 
 
 
 def tensor_bytes() -> int:
-    """What all tensors of this process hold together; sparse ones, which other tests may leave, have no storage."""
+    """Bytes of all tensors of this process, sparse ones aside."""
     gc.collect()
     tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
     tensors = [tensor for tensor in tensors if tensor.layout == torch.strided]

@@ -1,4 +1,4 @@
-"""What goes wrong around a run: full disks, read-only folders, files that vanish, two runs at once, killed workers."""
+"""Faults around a run: full disks, read-only folders, vanishing files, killed workers."""
 
 import ctypes
 import os

@@ -33,7 +33,7 @@ State = dict[str, object]
 
 @dataclass
 class Kills:
-    """What became of a number of kills.
+    """Outcome of a number of kills.
 
     Attributes:
         leftovers: temporary files that were still there in the end.

@@ -22,7 +22,7 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass
 class Growth:
-    """What a process held after each image."""
+    """Resources held by a process after each image."""
 
     resident: Sequence[int]
     files: Sequence[int]
@@ -31,12 +31,12 @@ class Growth:
 
     @property
     def memory(self) -> float:
-        """How far resident memory was ever above the most during the first images, as a share."""
+        """Growth of peak resident memory after the first images, as a share."""
         return max(self.resident[SETTLED:]) / max(self.resident[:SETTLED]) - 1
 
     @property
     def constant(self) -> bool:
-        """Whether open files and threads stayed as they were."""
+        """True if the number of open files and threads did not change."""
         return max(self.files[SETTLED:]) <= max(self.files[:SETTLED]) and len(set(self.threads[SETTLED:])) == 1
 
 

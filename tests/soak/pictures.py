@@ -96,7 +96,7 @@ def _with_metadata(rgba: Image.Image) -> dict[str, bytes]:
 
 
 def _deep(rgba: np.ndarray) -> dict[str, bytes]:
-    """What OpenCV and tifffile write: 16 and 32 bits, floats, planes, tiles, big files."""
+    """Files by OpenCV and tifffile: 16 and 32 bits, floats, planes, tiles, big files."""
     files, rgb = {}, rgba[..., :3]
     for dtype in (np.uint8, np.uint16):
         for name, pixels in (("grey", rgb[..., 0]), ("rgb", rgb), ("rgba", rgba)):

@@ -20,7 +20,7 @@ _STATUS, _PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass
 class Outcome:
-    """What became of a case.
+    """Outcome of a case.
 
     Attributes:
         kind: "result", "refused" (one clear line), or what must not happen: "crash", "hang", "memory", "unclear".

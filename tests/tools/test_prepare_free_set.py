@@ -1,4 +1,4 @@
-"""From cut-outs and photographs to a training and a validation set."""
+"""Training and validation set from cut-outs and photographs."""
 
 from pathlib import Path
 

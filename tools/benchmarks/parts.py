@@ -1,4 +1,4 @@
-"""How fast the parts run that are limited by arithmetic: linear layers, and convolutions that mix channels."""
+"""Speed of the arithmetic-bound parts: linear layers and dense convolutions."""
 
 from collections.abc import Callable
 

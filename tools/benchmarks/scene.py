@@ -1,4 +1,4 @@
-"""What the benchmark mattes: a photograph-like image and a trimap as people draw them, at any size."""
+"""Benchmark input: a photograph-like image and a hand-drawn-like trimap of any size."""
 
 from typing import Literal
 

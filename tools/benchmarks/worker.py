@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Point:
-    """What is measured: who (mematte, vitmatte, mematte-published, vitmatte-published, transformers), and on what."""
+    """One measurement: the network, and its input."""
 
     who: str
     variant: str
@@ -94,7 +94,7 @@ def tensors(point: Point) -> tuple[Tensor, Tensor]:
 
 
 def is_ours(point: Point) -> bool:
-    """Whether the project's own programs would run it."""
+    """True if the network is one of this project."""
     return not point.who.endswith("published") and point.who != "transformers"
 
 

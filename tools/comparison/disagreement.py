@@ -1,4 +1,4 @@
-"""Where several mattes of one image differ most."""
+"""Regions of largest disagreement between mattes of one image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a comparison found, as a table for people and a record for programs."""
+"""Results of a comparison as a table and as a JSON record."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""What is measured: trained networks, their variants of routing, and closed-form and KNN matting."""
+"""Measured methods: trained networks, routing variants, closed-form and KNN matting."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -122,7 +122,7 @@ def test_cheapmatting_learns_a_crop_by_heart(tmp_path):
 
 
 def sgd_step(folder, trainers, **train):
-    """How far the parameters move in one step of plain gradient descent at rate 1, and the size of the gradient."""
+    """Parameter change after one step of gradient descent at rate 1, and gradient norm."""
     config = tiny(folder, "train.max_iter=1", "lr_multiplier.warmup_factor=1.0")
     config.train.update(train)
     config.optimizer = L(torch.optim.SGD)(params=L(parameter_groups)(lr=1.0, weight_decay=0.0))

@@ -195,7 +195,7 @@ def test_settings_of_odd_types_are_told_before_anything_is_computed(tmp_path):
 
 
 def test_norms_freeze_at_their_iteration(tmp_path):
-    """From then on the statistics stay; the weights do not."""
+    """Statistics are frozen from the given step on; weights are not."""
     states = {}
     for steps in (1, 2, 4):
         overrides = (f"train.max_iter={steps}", "train.freeze_norms_from=2", "lr_multiplier.milestones=[90]")

@@ -1,4 +1,4 @@
-"""What a training may start from, and what is refused."""
+"""Accepted and rejected initial weights of a training."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What a process has and has had."""
+"""Current and peak memory of a process."""
 
 import mmap
 import subprocess
@@ -33,7 +33,7 @@ def test_peak_is_this_process_alone():
 
 
 def test_large_tensors_come_in_large_pages():
-    """Where the system lets programs ask for them: far fewer faults for the same memory."""
+    """Large pages, where the system grants them, reduce page faults."""
     code = (
         "import resource, torch; from modeling.inference.memory import use_huge_pages; use_huge_pages(); "
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt; "

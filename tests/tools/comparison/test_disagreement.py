@@ -1,4 +1,4 @@
-"""Where mattes differ: sums over windows, disjoint boxes, any size."""
+"""Disagreement of mattes: sums over windows, disjoint boxes, any size."""
 
 import numpy as np
 import pytest

@@ -39,7 +39,7 @@ class Quantity:
 
     @property
     def ok(self) -> bool:
-        """Whether the difference is accepted; NaN is not."""
+        """True if the difference is accepted; NaN is not."""
         return self.difference <= self.tolerance
 
 

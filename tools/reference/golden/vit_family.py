@@ -81,7 +81,7 @@ def _compare(arrays: Arrays, alpha: np.ndarray, encoding: Encoding, extended: Te
 
 
 def _decode_extended(model: ViTMatte, encoding: Encoding, image: Tensor, trimap: Tensor) -> Tensor:
-    """What the published tiling computes: the decoder on everything zero-extended to multiples of 512 pixels."""
+    """Result of the published tiling: the decoder on zero-extended multiples of 512 px."""
     height, width = (-(-side // 32) * 32 for side in encoding.tokens.shape[1:3])
     tokens = torch.zeros(1, height, width, encoding.tokens.shape[-1])
     tokens[:, : encoding.tokens.shape[1], : encoding.tokens.shape[2]] = encoding.tokens
