@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from mmap import mmap
 
-MAX_STEPS = 500_000  # opcodes; training checkpoints of the networks here have up to 100,000
+MAX_STEPS = 300_000  # opcodes; training checkpoints of the networks here have up to 100,000
 MAX_CONTAINERS = 150_000  # lists, tuples, dicts and tensors
 MAX_COPIED = 64_000_000  # bytes of strings that are converted
 MAX_ITEMS = 10_000_000  # of the result, where what is repeated counts each time

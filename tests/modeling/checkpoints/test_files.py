@@ -152,7 +152,7 @@ HOSTILE = {
     "a set": (b"\x80\x02" + TRILLION + b"c__builtin__\nset\n]h\x00a\x85R\x86.", "a set of containers"),
     "repeated": (b"\x80\x02]" + b"q\x00]h\x00ah\x00a" * 40 + b".", "containers that hold each other many times"),
     "millions of lists": (b"\x80\x02(" + b"]" * (9 * 2**20) + b"l.", "more than 150000 containers"),
-    "millions of numbers": (b"\x80\x02(" + b"N" * 10**6 + b"l.", "more than 500000 steps"),
+    "millions of numbers": (b"\x80\x02(" + b"N" * 400_000 + b"l.", "more than 300000 steps"),
     "itself": (b"\x80\x02]q\x00h\x00a.", "a container that holds itself"),
     "strings": (
         b"\x80\x02X" + struct.pack("<I", 10**6) + b"x" * 10**6 + b"q\x00"
