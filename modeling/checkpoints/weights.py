@@ -60,11 +60,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Raises:
         CheckpointError: naming the model that the weights belong to, or the missing, unexpected and misshapen tensors.
     """
-    load_state(model, read_state_dict(path), path)
-
-
-def load_state(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
-    """Load tensors as `read_state_dict` returns them; see `load_weights`."""
+    state = read_state_dict(path)
     if hasattr(model, "convert_state_dict"):
         state = model.convert_state_dict(state)
     expected = model.state_dict()

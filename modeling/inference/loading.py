@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.files import CheckpointError
-from ..checkpoints.hub import PREFIX
-from ..checkpoints.weights import load_state, read_state_dict
+from ..checkpoints.hub import PREFIX, weights_file
+from ..checkpoints.weights import read_state_dict
 from ..zoo import MODELS, build, find, identify
 from .predictor import Predictor
 
@@ -34,16 +34,14 @@ def load(model: str | Path, weights: str | Path | None = None, **options: Any) -
     else:
         name = find(str(model))
         weights = _shipped(name) if weights is None else _place(str(weights))
-    state = read_state_dict(weights)
-    name = name or identify(state)
+    path = weights_file(weights)
+    name = name or identify(read_state_dict(path))
     if name is None:
         raise CheckpointError(
             f"{weights}: its tensors fit none of {', '.join(MODELS)}; build the network and load it by "
             "Predictor(network, weights)"
         )
-    network = build(name)
-    load_state(network, state, weights)
-    return Predictor(network, **options)
+    return Predictor(build(name), path, **options)
 
 
 def _is_place(text: str) -> bool:
