@@ -1,6 +1,5 @@
 """Reading weights safely and strictly: published layouts renamed to ours, clear lists of what does not fit."""
 
-import re
 from pathlib import Path
 
 import torch
@@ -9,21 +8,12 @@ from torch import Tensor, nn
 from ..zoo import MODELS, TEACHER, fingerprint, identify
 from .files import CheckpointError, one_line, read_file
 from .hub import weights_file
+from .transformers import our_name
 
 _LISTED = 12  # names shown of each kind of mismatch
 _NAME_LENGTH = 100  # of them
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-
-_FROM_TRANSFORMERS = (
-    (re.compile(r"^backbone\.embeddings\.position_embeddings$"), "backbone.pos_embed"),
-    (re.compile(r"^backbone\.embeddings\.projection\."), "backbone.patch_embed.proj."),
-    (re.compile(r"^backbone\.encoder\.layer\.(\d+)\.attention\."), r"backbone.blocks.\1.attn."),
-    (re.compile(r"^backbone\.encoder\.layer\.(\d+)\."), r"backbone.blocks.\1."),
-    (re.compile(r"^decoder\.convstream\.convs\.(\d+)\.batch_norm\."), r"decoder.convstream.convs.\1.bn."),
-    (re.compile(r"^decoder\.fusion_blocks\.(\d+)\.conv\.batch_norm\."), r"decoder.fusion_blks.\1.conv.bn."),
-    (re.compile(r"^decoder\.fusion_blocks\."), "decoder.fusion_blks."),
-)
 
 
 def read_state_dict(path: str | Path, averaged: bool = True) -> dict[str, Tensor]:
@@ -119,10 +109,3 @@ def _shorten(names: list[str]) -> str:
     more = len(names) - _LISTED
     listed = ", ".join(one_line(name, _NAME_LENGTH) for name in names[:_LISTED])
     return listed + (f", ... and {more} more" if more > 0 else "")
-
-
-def our_name(name: str) -> str:
-    """Our name of a tensor that Hugging Face's `VitMatteForImageMatting` calls `name`; others stay as they are."""
-    for pattern, replacement in _FROM_TRANSFORMERS:
-        name = pattern.sub(replacement, name)
-    return name
