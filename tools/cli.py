@@ -52,8 +52,8 @@ def add_model(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         dest="config",
         type=Path,
         metavar="FILE",
-        help="LazyConfig file (Python code that is run), see configs/ (default: the file there that the metadata of a "
-        ".safetensors checkpoint names)",
+        help="LazyConfig file (Python code that is run), see configs/ (default: the file there that the checkpoint "
+        "belongs to, by its metadata or the names and shapes of its tensors)",
     )
     group.add_argument(
         "--checkpoint-dir",
@@ -61,7 +61,8 @@ def add_model(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         dest="checkpoint",
         type=Path,
         metavar="FILE",
-        help="its weights: .pth or .safetensors (default: the shipped MEMatte-T, see weights/)",
+        help="its weights: .pth, .safetensors, a folder with model.safetensors, or hf:owner/name (default: the shipped "
+        "MEMatte-T; docs/models.md lists others)",
     )
     group.add_argument(
         "--sample-strategy",
