@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 
+_OPENCV_ERRORS = 2  # OpenCV's level of messages about errors only
+
 
 def escaped(text: str) -> str:
     """`text` with control characters escaped, so that no file name can forge or colour a line."""
@@ -29,7 +31,9 @@ def log_to_terminal(level: int = logging.WARNING) -> None:
     handler.setFormatter(OneLine("%(levelname)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(True)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    # OpenCV 5 moved the function.
+    set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    set_level(_OPENCV_ERRORS)
 
 
 def open_standard_streams() -> None:

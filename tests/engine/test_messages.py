@@ -1,7 +1,26 @@
 import io
 import logging
+import types
 
-from engine.messages import OneLine, escaped
+import cv2
+import pytest
+
+from engine.messages import OneLine, escaped, log_to_terminal
+
+
+@pytest.mark.parametrize("release", [4, 5])
+def test_opencv_is_silenced_in_both_its_releases(release: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[int] = []
+    if release == 4:
+        monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
+        monkeypatch.setattr(cv2, "utils", types.SimpleNamespace())
+    else:
+        monkeypatch.delattr(cv2, "setLogLevel", raising=False)
+        monkeypatch.setattr(
+            cv2, "utils", types.SimpleNamespace(logging=types.SimpleNamespace(setLogLevel=levels.append))
+        )
+    log_to_terminal()
+    assert levels == [2]
 
 
 def test_control_characters_are_written_out_and_letters_are_not():
