@@ -1,9 +1,10 @@
 """Make a training and a validation set out of a folder of RGBA cut-outs and a folder of photographs.
 
 OUTPUT/cutouts and OUTPUT/backgrounds receive what is trained on, OUTPUT/drawn synthetic foregrounds (hair, nets,
-smoke, ...) with exact alpha, and OUTPUT/validation composites of the objects that are held out, in a layout that
-inference.py and train.validation_root take. The list of what is held out is read from --held-out where that file is
-there, else drawn and written to it. An interrupted run is continued by the same command.
+smoke, ...) with exact alpha, OUTPUT/rendered foregrounds of tools/render_foregrounds.py, and OUTPUT/validation
+composites of the objects that are held out, in a layout that inference.py and train.validation_root take. The list of
+what is held out is read from --held-out where that file is there, else drawn and written to it. An interrupted run is
+continued by the same command.
 
 Exit codes: 0 all made, 1 some files failed, 2 wrong arguments.
 """
@@ -13,6 +14,7 @@ import logging
 import operator
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +37,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cutouts", type=Path, required=True, help="RGBA cut-outs (WebP, PNG)")
     parser.add_argument("--backgrounds", type=Path, required=True, help="photographs")
+    parser.add_argument(
+        "--rendered",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders of rendered foregrounds (tools/render_foregrounds.py)",
+    )
     parser.add_argument("--output", type=Path, required=True, help="where the sets go")
     parser.add_argument("--held-out", type=Path, default=Path("data/prepare/splits/free.txt"),
                         help="stems that are only for validation (default: %(default)s)")  # fmt: skip
@@ -62,6 +72,17 @@ def held_out(path: Path, stems: Sequence[list[str]], share: float, seed: int) ->
         write_atomic(path, ("\n".join(lines) + "\n").encode())
         logger.info("%s: drawn anew", path)
     return read_names(path)
+
+
+def rendered(folders: Sequence[Path]) -> list[Path]:
+    """Rendered foregrounds of all folders, whose names must differ."""
+    paths = [path for folder in folders for path in list_images(folder)]
+    twice = [stem for stem, number in Counter(path.stem for path in paths).items() if number > 1]
+    if twice:
+        raise FileError(
+            f"--rendered: {len(twice)} names occur twice, such as {twice[0]}; rename or leave out one folder"
+        )
+    return paths
 
 
 def copy(paths: Sequence[Path], folder: Path) -> None:
@@ -112,27 +133,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     log_to_terminal(logging.INFO)
     args, start = parse(argv), time.perf_counter()
     try:
-        cutouts, photographs = list_images(args.cutouts), list_images(args.backgrounds)
-        stems = [[path.stem for path in paths] for paths in (cutouts, photographs)]
+        groups = [list_images(args.cutouts), list_images(args.backgrounds), rendered(args.rendered)]
+        stems = [[path.stem for path in paths] for paths in groups]
         apart = held_out(args.held_out, stems, args.share, args.seed)
-        kept = [[path for path in paths if path.stem not in apart] for paths in (cutouts, photographs)]
-        spared = [[path for path in paths if path.stem in apart] for paths in (cutouts, photographs)]
-        if not all(map(len, kept + spared)):
+        kept = [[path for path in paths if path.stem not in apart] for paths in groups]
+        spared = [[path for path in paths if path.stem in apart] for paths in groups]
+        if not all(map(len, kept[:2] + spared[:2])):
             raise FileError(f"{args.held_out}: must leave cut-outs and photographs on both sides of the split")
         copy(kept[0], args.output / "cutouts")
         copy(kept[1], args.output / "backgrounds")
+        copy(kept[2], args.output / "rendered")
         planned = drawings(args.drawn, kept[1], args.output / "drawn", args.seed)
         planned_apart = drawings(args.validation_drawn, spared[1], args.output / "validation_drawn", args.seed + 1)
     except (FileError, OSError) as error:
         logger.error("%s", error)
         return 2
     failed = make_all(planned + planned_apart, "drawings", args.workers)
-    foregrounds = spared[0] + [item.target for item in planned_apart if item.target.is_file()]
+    foregrounds = spared[0] + spared[2] + [item.target for item in planned_apart if item.target.is_file()]
     failed += make_all(composites(foregrounds, spared[1], args), "composites", args.workers)
     logger.info(
-        "%d cut-outs, %d drawings and %d photographs to train on; %d composites to validate; %d failed in %.1f s",
-        len(kept[0]), len(planned), len(kept[1]), len(foregrounds), failed, time.perf_counter() - start,
-    )  # fmt: skip
+        "%d cut-outs, %d drawings, %d renderings and %d photographs to train on; %d composites to validate; "
+        "%d failed in %.1f s",
+        len(kept[0]),
+        len(planned),
+        len(kept[2]),
+        len(kept[1]),
+        len(foregrounds),
+        failed,
+        time.perf_counter() - start,
+    )
     return 1 if failed else 0
 
 

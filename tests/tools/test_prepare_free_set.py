@@ -52,6 +52,18 @@ def test_a_second_run_changes_nothing_and_follows_the_list(source: Path) -> None
     assert stems(source / "out/cutouts") == set("adef") == stems(source / "out/backgrounds")
 
 
+def test_renderings_are_trained_on_unless_they_are_held_out(source: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("fur_00000_rendered", "fur_00001_rendered", "net_00000_rendered"):
+        rgba = np.dstack([waves(40, 50), cv2.blur(disc(40, 50), (5, 5))])
+        write(source / name.split("_")[0] / f"{name}.png", rgba)
+    (source / "held_out.txt").write_text("a\nfur_00001_rendered\n")
+    assert prepare(source, "--rendered", str(source / "fur"), str(source / "net")) == 0
+    assert stems(source / "out/rendered") == {"fur_00000_rendered", "net_00000_rendered"}
+    assert {"a", "fur_00001_rendered"} <= stems(source / "out/validation/original")
+    assert prepare(source, "--rendered", str(source / "fur"), str(source / "fur")) == 2
+    assert "2 names occur twice, such as fur_00000_rendered" in caplog.text
+
+
 def test_what_cannot_be_split_is_one_line(source: Path, caplog: pytest.LogCaptureFixture) -> None:
     (source / "held_out.txt").write_text("nothing\n")
     assert prepare(source) == 2
