@@ -1,0 +1,1 @@
+"""Foregrounds rendered from 3-D strands, surfaces and volumes, with exact alpha."""
