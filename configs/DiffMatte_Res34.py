@@ -1,10 +1,10 @@
 """DiffMatte with ResNet-34-D, from GCA-Matting's ImageNet model."""
 
-from .common.criterion import diffmatte_criterion as criterion
-from .common.data_dim import dataloader
-from .common.diffmatte import training
+from .common.criteria import diffmatte_criterion as criterion
+from .common.data.dim import dataloader
+from .common.models import network
 from .common.optim import optimizer
-from .common.zoo import network
+from .common.recipes.diffmatte import training
 
 model = network("DiffMatte_Res34")
 optimizer.params.lr = 4e-4

@@ -1,10 +1,10 @@
 """DiffMatte with ViT-S, trained on crops of 1024 pixels, from DINO."""
 
-from .common.criterion import diffmatte_criterion as criterion
-from .common.data_dim import dataloader
-from .common.diffmatte import training
+from .common.criteria import diffmatte_criterion as criterion
+from .common.data.dim import dataloader
+from .common.models import network
 from .common.optim import optimizer
-from .common.zoo import network
+from .common.recipes.diffmatte import training
 
 model = network("DiffMatte_ViTS_1024")
 dataloader.train.dataset.settings.crop.size_px = 1024

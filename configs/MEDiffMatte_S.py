@@ -4,11 +4,11 @@ Nobody has trained it yet. It starts from its teacher, so the run is as long as 
 its first step.
 """
 
-from .common.criterion import mediffmatte_criterion as criterion
-from .common.data_dim import dataloader
-from .common.diffmatte import training
+from .common.criteria import mediffmatte_criterion as criterion
+from .common.data.dim import dataloader
+from .common.models import encoder, network
 from .common.optim import optimizer
-from .common.zoo import encoder, network
+from .common.recipes.diffmatte import training
 
 model = network("MEDiffMatte_S")
 teacher = encoder("DiffMatte_ViTS_1024")

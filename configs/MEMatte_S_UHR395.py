@@ -1,10 +1,10 @@
 """MEMatte-S on the 355 training alphas of UHR-395."""
 
-from .common.criterion import mematte_criterion as criterion
-from .common.data_uhr395 import dataloader
+from .common.criteria import mematte_criterion as criterion
+from .common.data.uhr395 import dataloader
+from .common.models import encoder, network
 from .common.optim import optimizer
 from .common.schedule import schedule
-from .common.zoo import encoder, network
 
 model = network("MEMatte_S")
 teacher = encoder("ViTMatte_S")

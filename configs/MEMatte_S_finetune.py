@@ -1,10 +1,10 @@
 """MEMatte-S fine-tuned on an own folder of RGBA cut-outs: a short run at a tenth of the rate, without a teacher."""
 
-from .common.criterion import mematte_criterion as criterion
-from .common.data_cutouts import dataloader
+from .common.criteria import mematte_criterion as criterion
+from .common.data.cutouts import dataloader
+from .common.models import network
 from .common.optim import optimizer
 from .common.schedule import schedule
-from .common.zoo import network
 
 model = network("MEMatte_S")
 model.distill = False
@@ -12,3 +12,4 @@ optimizer.params.lr = 5e-5
 train, lr_multiplier = schedule(
     "MEMatte_S_finetune", images=16_000, batch=16, epochs=10, decay_epochs=(6, 9), checkpoint_epochs=1
 )
+train["init_checkpoint"] = "???"  # any MEMatte-S; a run without it is refused

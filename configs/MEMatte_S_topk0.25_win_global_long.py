@@ -1,10 +1,10 @@
 """MEMatte-S: a quarter of the tokens in global attention; distilled from ViTMatte-S on DIM composites."""
 
-from .common.criterion import mematte_criterion as criterion
-from .common.data_dim import dataloader
+from .common.criteria import mematte_criterion as criterion
+from .common.data.dim import dataloader
+from .common.models import encoder, network
 from .common.optim import optimizer
 from .common.schedule import schedule
-from .common.zoo import encoder, network
 
 model = network("MEMatte_S")
 teacher = encoder("ViTMatte_S")

@@ -1,8 +1,8 @@
 """MEMatte-T: a quarter of ViT-Tiny's tokens in global attention; distilled from ViTMatte-T on free material."""
 
-from .common.criterion import mematte_criterion as criterion
-from .common.tiny import GRADIENT_WEIGHT, crops, optimizer, training
-from .common.zoo import encoder, network
+from .common.criteria import mematte_criterion as criterion
+from .common.models import encoder, network
+from .common.recipes.tiny import GRADIENT_WEIGHT, crops, optimizer, training
 
 model = network("MEMatte_T")
 teacher = encoder("ViTMatte_T")

@@ -1,10 +1,10 @@
 """ViTMatte-S on DIM composites, from a plain ViT (DINO)."""
 
-from .common.criterion import vitmatte_criterion as criterion
-from .common.data_dim import dataloader
+from .common.criteria import vitmatte_criterion as criterion
+from .common.data.dim import dataloader
+from .common.models import network
 from .common.optim import optimizer
 from .common.schedule import schedule
-from .common.zoo import network
 
 model = network("ViTMatte_S")
 train, lr_multiplier = schedule(

@@ -1,8 +1,8 @@
 """ViTMatte-T: ViT-Tiny, the teacher of MEMatte-T; trained from random weights on free material."""
 
-from .common.criterion import vitmatte_criterion as criterion
-from .common.tiny import GRADIENT_WEIGHT, crops, optimizer, training
-from .common.zoo import network
+from .common.criteria import vitmatte_criterion as criterion
+from .common.models import network
+from .common.recipes.tiny import GRADIENT_WEIGHT, crops, optimizer, training
 
 model = network("ViTMatte_T")
 criterion.gradient_weight = GRADIENT_WEIGHT

@@ -116,7 +116,7 @@ def _diffmatte_vit(embed_dim: int, num_heads: int, table_side: int = 32) -> Part
 MODELS: dict[str, Model] = {
     "MEMatte_T": Model(
         Part(MEMatte, backbone=_tiny_vit(routed=True, router_noise=0.0), decoder=_tiny_decoder(), distill=True),
-        configs=("MEMatte_T",),
+        configs=("MEMatte_T", "MEMatte_T_finetune"),
         tensors="90346f21",
     ),
     "MEMatte_T_prior": Model(

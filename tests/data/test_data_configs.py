@@ -22,7 +22,7 @@ def test_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> N
         write(tmp_path / "backgrounds" / f"{number}.jpg", waves(100, 120))
         write(tmp_path / "cutouts" / f"{number}.png", np.dstack([waves(90, 80), disc(90, 80)]))
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
-    config = detectron2_config.LazyConfig.load(str(COMMON / f"data_{name}.py")).dataloader.train
+    config = detectron2_config.LazyConfig.load(str(COMMON / "data" / f"{name}.py")).dataloader.train
     config.batch_size, config.num_workers = 2, 0
     loader = detectron2_config.instantiate(config)
     assert loader.dataset.settings == CompositionSettings()

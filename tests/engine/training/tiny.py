@@ -2,7 +2,7 @@
 
 from detectron2.config import LazyCall as L
 
-from configs.common.criterion import mematte_criterion as criterion  # noqa: F401
+from configs.common.criteria import mematte_criterion as criterion  # noqa: F401
 from configs.common.optim import optimizer  # noqa: F401
 from configs.common.train import train_settings
 from engine.training.schedule import stepped_multiplier

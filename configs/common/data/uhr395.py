@@ -8,7 +8,7 @@ from detectron2.config import LazyCall as L
 
 from data.training.sources import ForegroundFolder
 
-from .data_dim import dataloader
+from .dim import dataloader
 
 dataloader.train.dataset.foregrounds = L(ForegroundFolder)(root="UHR-395/train")
 dataloader.train.dataset.crops_per_foreground = 4

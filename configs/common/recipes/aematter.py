@@ -1,6 +1,6 @@
 """AEMatter's training recipe, which CheapMatting shares.
 
-The published augmentation differs from the one of `data_dim` in details that are not reproduced: foregrounds are
+The published augmentation differs from that of `common/data/dim.py` in details that are not reproduced: foregrounds are
 sometimes enlarged, two of them are also merged side by side, crops that are too small are mirrored rather than
 enlarged, one trimap in a hundred is eroded further, alphas are sometimes blurred, and colours are jittered by other
 operations, those of the background too. The published real-world augmentation is off here, as it is there:
@@ -13,8 +13,8 @@ from detectron2.config import LazyCall as L
 from engine.training.optim import parameter_groups_by_name
 from engine.training.schedule import CosineByEpoch
 
-from .data_dim import dataloader
-from .train import train_settings
+from ..data.dim import dataloader
+from ..train import train_settings
 
 EPOCHS, BATCH = 150, 2
 ITERATIONS = 82_783 // BATCH  # of an epoch, one pass over COCO's train2014

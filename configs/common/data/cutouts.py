@@ -4,7 +4,7 @@ from detectron2.config import LazyCall as L
 
 from data.training.sources import BackgroundFolder, CutoutFolder
 
-from .data_dim import dataloader
+from .dim import dataloader
 
 dataloader.train.dataset.foregrounds = L(CutoutFolder)(root="cutouts")
 dataloader.train.dataset.backgrounds = L(BackgroundFolder)(root="backgrounds")

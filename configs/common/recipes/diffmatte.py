@@ -14,7 +14,7 @@ layer decay, warm-up, seed, full precision, the five losses, where stage 2 start
 
 from engine.training.schedule import iterations
 
-from .schedule import schedule
+from ..schedule import schedule
 
 IMAGES = 43_100  # in what the authors call an epoch
 

@@ -8,7 +8,7 @@ from data.training.augment import ColourMatchSettings, DefocusSettings
 from data.training.realworld import RealWorldSettings
 from data.training.sources import BackgroundFolder, CutoutFolder, MixedForegrounds
 
-from .data_dim import dataloader
+from .dim import dataloader
 
 WEIGHTS = [  # folder, beginnings of the files' names, share of the samples
     ("drawn", ["hair", "fur"], 0.18),

@@ -13,8 +13,8 @@ from detectron2.config import LazyCall as L
 from engine.training.muon import Muon, muon_groups
 from engine.training.schedule import warm_stable_decay
 
-from .data_free import dataloader
-from .train import train_settings
+from ..data.free import dataloader
+from ..train import train_settings
 
 GRADIENT_WEIGHT = 0.05
 

@@ -1,0 +1,29 @@
+"""The shipped MEMatte-T fine-tuned on own RGBA cut-outs over own photographs: minutes on a CPU, without a teacher.
+
+`cutouts/` and `backgrounds/` in the folder of MATTING_DATA; `train.validation_root` may name images to score it on.
+"""
+
+from detectron2.config import LazyCall as L
+
+from data.training.sources import BackgroundFolder, CutoutFolder
+
+from .common.criteria import mematte_criterion as criterion
+from .common.models import network
+from .common.recipes.tiny import GRADIENT_WEIGHT, crops, optimizer, training
+
+model = network("MEMatte_T")
+model.distill = False
+criterion.gradient_weight = GRADIENT_WEIGHT
+criterion.per_block = True
+dataloader = crops(size_px=224)
+dataloader.train.dataset.foregrounds = L(CutoutFolder)(root="cutouts")
+dataloader.train.dataset.backgrounds = L(BackgroundFolder)(root="backgrounds")
+optimizer.params.lr = 3e-4
+train, lr_multiplier = training("MEMatte_T_finetune", batch=8, iterations=300, decay_share=0.8, freeze_norms_from=0)
+train.update(
+    init_checkpoint="weights/MEMatte_T.safetensors",
+    validation_root="",
+    checkpoint_period=100,
+    eval_period=100,
+    ema_decay=0.99,
+)
