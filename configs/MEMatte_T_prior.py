@@ -1,8 +1,8 @@
 """MEMatte-T with the closed-form alpha as a further input, which it improves on; distilled from ViTMatte-T likewise."""
 
 from .common.criteria import mematte_criterion as criterion
-from .common.recipes.tiny import GRADIENT_WEIGHT, crops, optimizer, training
 from .common.models import encoder, network
+from .common.recipes.tiny import GRADIENT_WEIGHT, crops, optimizer, training
 
 model = network("MEMatte_T_prior")
 teacher = encoder("ViTMatte_T_prior")

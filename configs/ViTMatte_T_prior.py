@@ -1,8 +1,8 @@
 """ViTMatte-T with the closed-form alpha as a further input: the teacher of MEMatte-T with it."""
 
 from .common.criteria import vitmatte_criterion as criterion
-from .common.recipes.tiny import GRADIENT_WEIGHT, crops, optimizer, training
 from .common.models import network
+from .common.recipes.tiny import GRADIENT_WEIGHT, crops, optimizer, training
 
 model = network("ViTMatte_T_prior")
 criterion.gradient_weight = GRADIENT_WEIGHT

@@ -5,30 +5,19 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .backbone.vit import Encoding, ViT
-from .base import MattingOutput
+from .base import Encoder, Encoding, MattingNetwork, MattingOutput
 from .decoder.diffusion_decoder import DiffusionDecoder
-from .diffusion import DEFAULT_SEED, NamedNoise, Stage, Strategy, diffuse, draw_times, normalise, sample
-from .inference.budget import Limits
-from .inference.diffusion_tiles import (
-    KEPT_TILES,
-    TiledEstimate,
-    image_and_classes,
-    trimap_classes,
-    whole_window,
-)
-from .inputs import model_input, published_size
-from .vitmatte import encode_within
+from .diffusion import DEFAULT_SEED, Estimate, NamedNoise, Stage, Strategy, diffuse, draw_times, normalise, sample
+from .inputs import image_and_classes, model_input, pad_right_bottom, trimap_classes, whole_window
 
 Noise = Callable[[tuple[int, ...]], Tensor]
 
 
-class DiffMatte(nn.Module):
+class DiffMatte(MattingNetwork):
     """Alpha from an image, its trimap and noise.
 
     Args:
-        backbone: encoder with one output map. A `ViT` reads the image and the trimap, others read the image and the
-            three trimap classes.
+        backbone: encoder with one output map.
         decoder: from feature, image, trimap and noisy matte to a clean matte.
         sample_strategy: sampler and number of steps, for example `ddim10`.
         signal_scale: strength of the matte against the noise; that of training.
@@ -38,12 +27,11 @@ class DiffMatte(nn.Module):
             network's own estimate, at pure noise (stage 1) or at an earlier time (stage 2, which takes precedence).
     """
 
-    training_inputs = ("alpha", "iteration")  # of `forward`, beyond image and trimap
-    draws_noise = True  # `matte` takes the image's name, by which the noise is drawn
+    training_inputs = ("alpha", "iteration")
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Encoder,
         decoder: DiffusionDecoder,
         sample_strategy: str = "ddim10",
         signal_scale: float = 0.2,
@@ -61,7 +49,7 @@ class DiffMatte(nn.Module):
         self._stage_starts = ("self_align_2", self_align_stage2_step), ("self_align_1", self_align_stage1_step)
 
     @property
-    def backbone(self) -> nn.Module:
+    def backbone(self) -> Encoder:
         return self.model["backbone"]
 
     @property
@@ -90,38 +78,8 @@ class DiffMatte(nn.Module):
             return self.denoise(image, trimap, alpha, self.stage(iteration))
         classes = trimap_classes(trimap)
         encoding = self.backbone(self.encoder_input(image, classes))
-        estimate = TiledEstimate(self.decoder, encoding.features, image, classes)
-        return self._sample(estimate, encoding, image, noise or NamedNoise("", self.seed))
-
-    @torch.inference_mode()
-    def matte(self, image: Tensor, trimap: Tensor, limits: Limits, name: str = "") -> MattingOutput:
-        """Sample one large image within `limits`, with the noise that belongs to its name.
-
-        Args:
-            image: (1, 3, H, W) uint8 RGB.
-            trimap: (1, 1, H, W) uint8 of 0, 128, 255. Tiles without unknown pixels take its values.
-        """
-        classes = trimap_classes(trimap)
-        if isinstance(self.backbone, ViT):
-            encoding = encode_within(self.backbone, image, classes.float() / 2, limits)
-        else:
-            encoding = self.backbone(self.encoder_input(image, classes), limits)
-        free_classes = [0] if self.published_foreground else [0, 2]
-        estimate = TiledEstimate(self.decoder, encoding.features, image, classes, limits.tile_px, free_classes)
-        output = self._sample(estimate, encoding, image, NamedNoise(name, self.seed))
-        output.features = None
-        return output
-
-    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
-        """Upper estimate in bytes of what `matte` takes for an image of height x width pixels, beside its inputs."""
-        height, width = published_size(height, width)
-        stride = self.decoder.feature_stride
-        rows, cols = height // stride, width // stride
-        features = 4 * self.decoder.mid_blk.conv1.in_channels * rows * cols
-        tile_px = min(limits.tile_px, height * width)
-        kept = min((KEPT_TILES - 1) * tile_px, 2 * height * width)  # halos at most double what tiles hold together
-        sampling = self.decoder.memory_cost(tile_px) + self.decoder.constants_cost(kept) + 7 * 4 * height * width
-        return max(self.backbone.memory_cost(rows, cols, limits) + 9 * height * width, features + sampling)
+        estimate = self.whole_estimate(encoding, image, classes)
+        return self.sample(estimate, encoding, image, noise or NamedNoise("", self.seed))
 
     def denoise(
         self,
@@ -151,13 +109,13 @@ class DiffMatte(nn.Module):
         classes = trimap_classes(trimap)
         inputs = self.encoder_input(image, classes)
         encoding = self.backbone(inputs) if gumbel_noise is None else self.backbone(inputs, gumbel_noise)
-        estimate = TiledEstimate(self.decoder, encoding.features, image, classes)
+        estimate = self.whole_estimate(encoding, image, classes)
         matte = 2 * alpha - 1
         if earlier is not None:
             start = noise if stage == "self_align_1" else diffuse(matte, noise, earlier, self.signal_scale)
-            matte = estimate(normalise(start), earlier).detach()
-        clean = estimate(normalise(diffuse(matte, noise, t, self.signal_scale)), t)
-        return MattingOutput((clean + 1) / 2, encoding.features, encoding.keep, encoding.router_logp)
+            matte = estimate(normalise(start), earlier, False).detach()
+        clean = estimate(normalise(diffuse(matte, noise, t, self.signal_scale)), t, True)
+        return _output((clean + 1) / 2, encoding)
 
     def stage(self, iteration: int) -> Stage:
         """Stage of training at an iteration."""
@@ -167,15 +125,35 @@ class DiffMatte(nn.Module):
         return "plain"
 
     def encoder_input(self, image: Tensor, classes: Tensor) -> Tensor:
-        """What the encoder reads: (B, 4, H', W') with the trimap for a ViT, (B, 6, H', W') with its classes else."""
+        """Padded (B, 6, H', W') with the trimap's classes, or (B, 4, H', W') for encoders that read the trimap."""
         window = whole_window(image)
-        if isinstance(self.backbone, ViT):
-            return model_input(image, classes.float() / 2, window)
-        return image_and_classes(image, classes, window, centred=False)
+        if self.backbone.reads_classes:
+            return image_and_classes(image, classes, window, centred=False)
+        return model_input(image, classes.float() / 2, window)
 
-    def _sample(self, estimate: TiledEstimate, encoding: Encoding, image: Tensor, noise: Noise) -> MattingOutput:
+    def whole_estimate(self, encoding: Encoding, image: Tensor, classes: Tensor) -> Estimate:
+        """Function from a normalised state and its time to the clean matte, on whole images."""
+        _, padded_height, _, padded_width = window = whole_window(image)
+        constants = self.decoder.prepare(encoding.features, image_and_classes(image, classes, window, centred=True))
+
+        def estimate(x: Tensor, t: Tensor, last: bool) -> Tensor:
+            padded = pad_right_bottom(x, padded_height, padded_width)
+            return self.decoder(constants, padded, t)[..., : x.shape[-2], : x.shape[-1]]
+
+        return estimate
+
+    def sample(self, estimate: Estimate, encoding: Encoding, image: Tensor, noise: Noise) -> MattingOutput:
+        """Draw the matte of an encoded image."""
         shape = (len(image), 1, *image.shape[-2:])
         alpha = sample(
             estimate, noise, shape, strategy=self.strategy, scale=self.signal_scale, device=encoding.tokens.device
         )
-        return MattingOutput(alpha.clamp(0, 1), encoding.features, encoding.keep, encoding.router_logp)
+        return _output(alpha.clamp(0, 1), encoding)
+
+    @property
+    def encoder_depth(self) -> int | None:
+        return self.backbone.depth
+
+
+def _output(alpha: Tensor, encoding: Encoding) -> MattingOutput:
+    return MattingOutput(alpha, encoding.features, encoding.keep, encoding.router_logp, encoding.policy)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 Stage = Literal["plain", "self_align_1", "self_align_2"]
+# From the normalised state (B, 1, H, W), its time (B,) and whether no step follows to a clean matte in [-1, 1].
+Estimate = Callable[[Tensor, Tensor, bool], Tensor]
 
 _SMALLEST_GAMMA = 1e-9
 _SMALLEST_SNR = 1e-5
@@ -134,7 +136,7 @@ class NamedNoise:
 
 
 def sample(
-    estimate: Callable[[Tensor, Tensor, bool], Tensor],
+    estimate: Estimate,
     noise: Callable[[tuple[int, ...]], Tensor],
     shape: tuple[int, ...],
     *,

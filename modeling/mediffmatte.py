@@ -13,7 +13,7 @@ from .base import MattingOutput
 from .decoder.diffusion_decoder import DiffusionDecoder
 from .diffmatte import DiffMatte
 from .diffusion import Stage
-from .inference.diffusion_tiles import trimap_classes
+from .inputs import trimap_classes
 from .losses.distillation import Distilled
 
 

@@ -27,6 +27,6 @@ class MEMatte(Distilled, ViTMatte):
     def forward(self, image: Tensor, trimap: Tensor, gumbel_noise: Sequence[Tensor] | None = None) -> MattingOutput:
         """As ViTMatte's; in training `gumbel_noise` (per routed block (B, h*w, 2)) replaces the sampled noise."""
         inputs = self.padded_input(image, trimap)
-        output = self._output(self.backbone(inputs, gumbel_noise), inputs, image)
+        output = self.decode(self.backbone(inputs, gumbel_noise), inputs, image)
         output.teacher_features = self.teacher_features(inputs)
         return output

@@ -1,9 +1,41 @@
-"""Input of the networks that take one-hot trimaps: coding and symmetric mirror padding."""
+"""Networks that read one-hot trimaps: their frame, trimap coding and symmetric mirror padding."""
 
 import torch
 from torch import Tensor
 
+from .base import MattingNetwork, MattingOutput
+from .inputs import unit_range
+
 PLAIN_UNKNOWN = (0.25, 0.75)  # between these a trimap value, divided by 255, means unknown
+
+
+class OneHotNetwork(MattingNetwork):
+    """Frame of AEMatter and CheapMatting: mirror padding, one-hot trimap, clamped alpha.
+
+    Attributes:
+        min_side_px: smallest padded side in pixels.
+    """
+
+    min_side_px: int = 32
+
+    def forward(self, image: Tensor, trimap: Tensor) -> MattingOutput:
+        """Whole-image pass.
+
+        Args:
+            image: (B, 3, H, W) RGB in [0, 1].
+            trimap: (B, 1, H, W) in [0, 1]; known regions are not enforced on the result.
+        """
+        inputs, origin = mirrored_input(image, trimap, self.min_side_px)
+        raw = crop(self.raw_alpha(inputs), origin, image.shape[-2:])
+        return MattingOutput(clamp_alpha(raw, self.training))
+
+    def raw_alpha(self, inputs: Tensor) -> Tensor:
+        """Unclamped alpha (B, 1, H, W) of a padded input.
+
+        Args:
+            inputs: (B, 6, H, W): RGB and one-hot trimap; sides are multiples of 32 and at least `min_side_px`.
+        """
+        raise NotImplementedError
 
 
 def symmetric_index(length: int, before: int, after: int, device: torch.device | None = None) -> Tensor:
@@ -38,11 +70,6 @@ def one_hot_trimap(trimap: Tensor) -> Tensor:
     trimap = unit_range(trimap)
     background, foreground = trimap < PLAIN_UNKNOWN[0], trimap > PLAIN_UNKNOWN[1]
     return torch.cat([background, ~(background | foreground), foreground], dim=1).float()
-
-
-def unit_range(tensor: Tensor) -> Tensor:
-    """uint8 -> float32 in [0, 1]; floats become float32."""
-    return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor.float()
 
 
 def mirrored_input(image: Tensor, trimap: Tensor, minimum: int = 32) -> tuple[Tensor, tuple[int, int]]:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = ("modeling", "data", "metrics", "engine")
 FORBIDDEN = {
-    "modeling": {"data", "metrics", "engine", "detectron2", "argparse", "tqdm", "cv2", "PIL", "transformers"},
+    "modeling": {"data", "metrics", "engine", "detectron2", "argparse", "tqdm", "cv2", "PIL", "timm", "transformers"},
     "data": {"modeling", "metrics", "engine", "detectron2", "argparse", "tqdm", "transformers"},
     "metrics": {"modeling", "engine", "detectron2", "argparse", "tqdm", "torch", "transformers"},
     "engine": {"argparse", "transformers"},
@@ -61,6 +61,30 @@ def test_metrics_import_only_the_bottom_of_data() -> None:
     assert not [node.lineno for node in nodes if isinstance(node, ast.Import) and "data" in imported(node)]
     modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
     assert {module for module in modules if module.split(".")[0] == "data"} <= BOTTOM_OF_DATA
+
+
+def relative_imports(path: Path) -> set[str]:
+    """Modules of its own package that a module imports, as `package.room.module`."""
+    here = path.relative_to(ROOT).with_suffix("").parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*here[: -node.level], *(node.module.split(".") if node.module else [])]
+            found |= {".".join([*base, alias.name]) for alias in node.names}
+    return found
+
+
+def test_networks_do_not_know_how_they_run_on_large_images() -> None:
+    """Only the public face of the package and `modeling/inference` itself import the executors."""
+    rooms = [path for path in (ROOT / "modeling").rglob("*.py") if path.parent.name != "inference"]
+    importing = [
+        path for path in rooms if any(found.startswith("modeling.inference") for found in relative_imports(path))
+    ]
+    assert sorted(name(path) for path in importing) == [
+        "modeling/__init__.py",
+        "modeling/closed_form.py",  # strips of rows
+        "modeling/vitmatte.py",  # a prior that is defined by how it is computed on large images
+    ]
 
 
 def test_production_does_not_import_tests() -> None:

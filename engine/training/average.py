@@ -1,32 +1,10 @@
 """Exponential moving average of the weights: scored in validation, kept in checkpoints, exported by default."""
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from detectron2.engine import HookBase
-from torch import nn
 
-
-@contextmanager
-def without_teacher(model: nn.Module) -> Iterator[nn.Module]:
-    """Take the frozen teacher, if any, out of the bare network for the duration of the block."""
-    teacher = getattr(model, "teacher_backbone", None)
-    if teacher is None:
-        yield model
-        return
-    model.teacher_backbone = None
-    try:
-        yield model
-    finally:
-        model.teacher_backbone = teacher
-
-
-def student_copy(model: nn.Module) -> nn.Module:
-    """Deep copy of the bare network without its teacher."""
-    with without_teacher(model):
-        return copy.deepcopy(model)
+from modeling.base import MattingNetwork
 
 
 class WeightAverage:
@@ -39,26 +17,26 @@ class WeightAverage:
         decay: largest share of the old average that a step keeps, for example 0.999.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: MattingNetwork, decay: float) -> None:
         from timm.utils import ModelEmaV3  # imports all of timm: only where it is used
 
         self.source, self.restored = model, False
-        with without_teacher(model):
+        with model.without_teacher():
             self._average = ModelEmaV3(model, decay=decay, use_warmup=True)
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> MattingNetwork:
         """Network that holds the averaged weights, in evaluation mode."""
         return self._average.module
 
     def restart(self) -> None:
         """Forget the past: set the average to the present weights."""
-        with without_teacher(self.source):
+        with self.source.without_teacher():
             self._average.set(self.source)
 
     def update(self, steps_done: int) -> None:
         """Take the weights after so many steps into the average."""
-        with without_teacher(self.source):
+        with self.source.without_teacher():
             self._average.update(self.source, steps_done)
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from detectron2.engine import HookBase
 from torch import Tensor, nn
 
-from modeling.backbone.block import Block
+from modeling.backbone.vit import Block
 
 
 class BoundLogits(HookBase):

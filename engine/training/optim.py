@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from modeling.base import MattingNetwork
+
 NORMS = (nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # the published code spares no other norm
 
 Group = dict[str, Any]
@@ -29,7 +31,9 @@ def layer_factor(name: str, depth: int, rate: float) -> float:
     return rate ** (depth + 1 - position)
 
 
-def parameter_groups(model: nn.Module, lr: float, weight_decay: float, layer_decay: float | None = None) -> list[Group]:
+def parameter_groups(
+    model: MattingNetwork, lr: float, weight_decay: float, layer_decay: float | None = None
+) -> list[Group]:
     """Trainable parameters grouped by learning rate and weight decay, in the order of the model.
 
     Weight decay spares layer and batch norms and position embeddings; biases and relative tables decay, as published.
@@ -40,15 +44,18 @@ def parameter_groups(model: nn.Module, lr: float, weight_decay: float, layer_dec
         weight_decay: of what is not spared.
         layer_decay: factor from one block of a plain ViT, the `backbone`, to the one before it; None: one rate for all.
     """
-    if layer_decay is not None and not hasattr(model.backbone, "blocks"):
-        encoder = type(model.backbone).__name__
-        raise ValueError(f"layer_decay={layer_decay} needs the numbered blocks of a ViT, not {encoder}: set it to null")
+    depth = model.encoder_depth
+    if layer_decay is not None and depth is None:
+        network = type(model).__name__
+        raise ValueError(
+            f"layer_decay={layer_decay} needs the numbered blocks of a ViT; this {network} has none: set it to null"
+        )
 
     def settings() -> Iterable[Setting]:
         for module_name, module in model.named_modules():
             for own_name, parameter in module.named_parameters(recurse=False):
                 name = f"{module_name}.{own_name}" if module_name else own_name
-                factor = 1.0 if layer_decay is None else layer_factor(name, len(model.backbone.blocks), layer_decay)
+                factor = 1.0 if layer_decay is None else layer_factor(name, depth, layer_decay)
                 spared = isinstance(module, NORMS) or own_name == "pos_embed"
                 yield parameter, lr * factor, 0.0 if spared else weight_decay
 

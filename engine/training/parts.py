@@ -37,7 +37,7 @@ def build_network(config: DictConfig, from_files: bool) -> nn.Module:
             initialise(model, start)
         else:
             logger.info("starting from random weights, since train.init_checkpoint is empty")
-    if getattr(model, "distill", False):
+    if model.distill:
         teacher = instantiate(config.teacher)
         if from_files:
             source = settings.teacher_checkpoint or settings.init_checkpoint

@@ -13,15 +13,15 @@ import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from engine.training.checkpoint import write_atomically
 from engine.training.manifest import PhaseClock
 from engine.training.workers import WorkerSignals
-from modeling.backbone.routing import mean_over_processes
-from modeling.base import MattingOutput
-from modeling.losses.criteria import training_trimap
+from modeling.base import MattingNetwork, MattingOutput
+from modeling.distributed import mean_over_processes
+from modeling.inputs import training_trimap
 
 Criterion = Callable[[MattingOutput, Tensor, Tensor], dict[str, Tensor]]
 SMOOTHED = 20  # steps over which detectron2's writers take the median
@@ -85,7 +85,7 @@ class MattingTrainer(SimpleTrainer):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: MattingNetwork,
         criterion: Criterion,
         data_loader: Iterable[Mapping[str, Any]],
         optimizer: torch.optim.Optimizer,
@@ -96,7 +96,7 @@ class MattingTrainer(SimpleTrainer):
         manifest: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(model, data_loader, optimizer)
-        self.training_inputs = getattr(model, "training_inputs", ())
+        self.training_inputs = model.training_inputs
         self.max_grad_norm = max_grad_norm
         self.criterion, self.device, self.precision, self.output_dir = criterion, device, precision, output_dir
         self.manifest = {} if manifest is None else manifest
@@ -160,7 +160,7 @@ class MattingTrainer(SimpleTrainer):
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-        self.last = Sample(image, trimap, alpha, output.alpha.detach(), [policy.detach() for policy in output.keep])
+        self.last = Sample(image, trimap, alpha, output.alpha.detach(), output.keep)
         self._time(started, waited, len(image))
 
     def _next_batch(self) -> Mapping[str, Any]:

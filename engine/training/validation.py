@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
-from torch import nn
 
 from data.files import FileError, quantise, read_alpha, read_image, read_trimap, to_uint8
 from data.folders import Pair, find_pairs
-from engine.training.average import student_copy
 from engine.training.checkpoint import AtomicCheckpointer
 from metrics.scores import METRICS, Scores, score_pair
+from modeling.base import MattingNetwork
 from modeling.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -28,13 +27,13 @@ def validation_pairs(root: Path) -> list[Pair]:
     return pairs
 
 
-def validate(model: nn.Module, pairs: list[Pair], device: torch.device) -> dict[str, float]:
+def validate(model: MattingNetwork, pairs: list[Pair], device: torch.device) -> dict[str, float]:
     """Mean scores over `pairs`, which the processes share; images that cannot be read are logged and left out.
 
     Returns:
         mean of each metric, and the number of images, the same on every process; empty where none could be scored.
     """
-    predictor = Predictor(student_copy(model), device=str(device))
+    predictor = Predictor(model.student_copy(), device=str(device))
     own = [_score(predictor, pair) for pair in pairs[comm.get_rank() :: comm.get_world_size()]]
     scores = [score for part in comm.all_gather(own) for score in part if score is not None and score.defined]
     if not scores:
@@ -64,7 +63,7 @@ class Validation(HookBase):
         checkpointer: writes the best model; its description takes the scores along.
     """
 
-    def __init__(self, model: nn.Module, pairs: list[Pair], period: int, checkpointer: AtomicCheckpointer) -> None:
+    def __init__(self, model: MattingNetwork, pairs: list[Pair], period: int, checkpointer: AtomicCheckpointer) -> None:
         self.model, self.pairs, self.period, self.checkpointer = model, pairs, period, checkpointer
         self.best: float | None = None
 

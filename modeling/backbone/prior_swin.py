@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..inference.budget import Limits
-from .swin import PatchEmbed, SwinStage
-from .vit import Encoding
+from ..base import Encoder, Encoding
+from .swin import NormedPatchEmbed, SwinStage
 
 PATCH_SIZE = 4
 # The order of the slots only matters for the learnt position bias: unknown, background, foreground.
@@ -21,7 +20,7 @@ def area_means(tokens: Tensor, areas: Tensor) -> Tensor:
     return (sums / (weights.sum(dim=-1, keepdim=True) + 1e-9)).to(tokens.dtype)
 
 
-class PriorSwin(nn.Module):
+class PriorSwin(Encoder):
     """(B, 6, H, W), image and trimap classes -> (B, 8 * embed_dim, H / 32, W / 32).
 
     Args:
@@ -37,7 +36,7 @@ class PriorSwin(nn.Module):
         drop_path: float = 0.3,
     ) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed(in_channels, embed_dim, PATCH_SIZE, PATCH_SIZE, padding=0)
+        self.patch_embed = NormedPatchEmbed(in_channels, embed_dim, PATCH_SIZE, PATCH_SIZE, padding=0)
         rates = torch.linspace(0, drop_path, sum(depths), device="cpu").split(list(depths))
         self.layers = nn.ModuleList(
             SwinStage(
@@ -51,25 +50,19 @@ class PriorSwin(nn.Module):
             for i, depth in enumerate(depths)
         )
 
-    def forward(self, x: Tensor, limits: Limits | None = None) -> Encoding:
-        """`limits` bound the tokens that a block works on at once; the result is the same."""
-        chunk_tokens = None if limits is None else limits.chunk_tokens
-        areas = x[:, [3 + slot for slot in SLOTS], ::PATCH_SIZE, ::PATCH_SIZE]  # (B, 3, H/4, W/4)
-        tokens = self.patch_embed(x)
+    def forward(self, inputs: Tensor) -> Encoding:
+        """Encode (B, 6, H, W)."""
+        areas, tokens = self.areas(inputs), self.patch_embed(inputs)
         for stage in self.layers:
             prior = tokens.new_zeros(tokens.shape[0], 0, tokens.shape[3])
             for block in stage.blocks:
                 prior = torch.cat([prior, area_means(tokens, areas)], dim=1)  # (B, 3 * (n + 1), C)
-                tokens = block(tokens, prior, chunk_tokens)
+                tokens = self.apply_part(block, tokens, prior)
                 prior = block.update_prior(prior)
             if stage.downsample is not None:
                 tokens, areas = stage.downsample(tokens), areas[:, :, ::2, ::2]
         return Encoding(tokens)
 
-    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
-        """Upper estimate in bytes for a feature of height x width cells: the input and the first stage's tokens."""
-        dim = self.patch_embed.proj.out_channels
-        pixels = 32**2 * height * width
-        tokens = pixels // PATCH_SIZE**2
-        band = min(max(limits.chunk_tokens, 7 * tokens // (8 * height)), tokens)  # at least one row of windows
-        return 4 * (3 * self.patch_embed.proj.in_channels * pixels + 4 * dim * tokens + 24 * dim * band)
+    def areas(self, inputs: Tensor) -> Tensor:
+        """Masks of unknown, background and foreground at the resolution of the tokens, (B, 3, H/4, W/4)."""
+        return inputs[:, [3 + slot for slot in SLOTS], ::PATCH_SIZE, ::PATCH_SIZE]

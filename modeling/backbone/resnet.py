@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..inference.budget import Limits
-from .vit import Encoding
+from ..base import Encoder, Encoding
 
 
 class _SpectralWeight(nn.Module):
@@ -80,7 +79,7 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(x)) + shortcut)
 
 
-class ResNet34D(nn.Module):
+class ResNet34D(Encoder):
     """(B, in_channels, H, W) -> (B, 512, H / 32, W / 32); H and W are multiples of 32."""
 
     def __init__(self, in_channels: int = 6, depths: Sequence[int] = (3, 4, 4, 2)) -> None:
@@ -96,18 +95,12 @@ class ResNet34D(nn.Module):
         self.layer3 = _stage(128, 256, depths[2], stride=2)
         self.layer_bottleneck = _stage(256, 512, depths[3], stride=2)
 
-    def forward(self, x: Tensor, limits: Limits | None = None) -> Encoding:
-        """Nothing here grows faster than the image, so `limits` change nothing."""
+    def forward(self, x: Tensor) -> Encoding:
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = F.relu(norm(conv(x)))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer_bottleneck):
             x = stage(x)
         return Encoding(x.permute(0, 2, 3, 1))
-
-    def memory_cost(self, height: int, width: int, limits: Limits) -> int:
-        """Upper estimate in bytes for a feature of height x width cells: the input and the maps of the stem."""
-        inputs, stem = 3 * self.conv1.module.weight_bar.shape[1], 4 * self.conv1.module.weight_bar.shape[0] / 4
-        return int(4 * (inputs + stem) * 32**2 * height * width)
 
 
 def _stage(in_channels: int, out_channels: int, depth: int, stride: int) -> nn.Sequential:

@@ -1,14 +1,14 @@
-"""Adaptive token routing: who decides (Router), where the others go (LTRM), how many are kept (BATR)."""
+"""Adaptive token routing: which tokens see global attention (Router, policy), the branch of the others (LTRM), BATR."""
 
 import math
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..inference.strips import row_strips, rows_within
+from ..distributed import mean_over_processes
+from ..precision import autocast_off
 
 
 class Router(nn.Module):
@@ -25,7 +25,7 @@ class Router(nn.Module):
         )
 
     def initialise_decisive(self) -> None:
-        """Weights with which tokens of different content get different scores from the start.
+        """Set weights with which tokens of different content get different scores from the start.
 
         The published ones give all the same; in a short training they stay so, and the branches never specialise.
         """
@@ -33,19 +33,12 @@ class Router(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
-    def forward(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """(B, h, w, C) -> (B, h, w, 2) log-probabilities; class 0 is "keep in global attention"."""
-        _, height, width, dim = tokens.shape
-        rows = rows_within(width, chunk_tokens) if chunk_tokens else height
-        with torch.autocast(tokens.device.type, enabled=False):
-            local, total = [], 0.0
-            for strip in row_strips(height, rows):
-                part = self.in_conv(tokens[:, strip.start : strip.stop].float())
-                local.append(part[..., : dim // 2].contiguous())  # lets go of the other half
-                total = total + part[..., dim // 2 :].sum(dim=(1, 2), keepdim=True, dtype=torch.float64)
-            mean = (total / (height * width)).float()  # (B, 1, 1, C/2)
-            logits = [self.out_conv(torch.cat([part, mean.expand_as(part)], dim=-1)) for part in local]
-            return F.log_softmax(torch.cat(logits, dim=1), dim=-1)
+        with autocast_off(tokens.device):
+            local, pooled = self.in_conv(tokens.float()).chunk(2, dim=-1)  # (B, h, w, C/2) each
+            mean = pooled.mean(dim=(1, 2), keepdim=True, dtype=torch.float64).float()
+            return F.log_softmax(self.out_conv(torch.cat([local, mean.expand_as(local)], dim=-1)), dim=-1)
 
 
 class ChannelAttention(nn.Module):
@@ -74,31 +67,40 @@ class LTRM(nn.Module):
         self.fc2 = nn.Linear(2 * dim, dim)
         self.eca = ChannelAttention(dim)
 
-    def forward(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
-        """(B, h, w, C) -> (B, h, w, C), a strip of rows at a time where `chunk_tokens` says so."""
-        _, height, width, _ = tokens.shape
-        rows = rows_within(width, chunk_tokens) if chunk_tokens else height
-        if rows >= height:
-            refined = self._refine(tokens, 0, height)
-        else:
-            refined = torch.empty_like(tokens)
-            for strip in row_strips(height, rows, self.HALO):
-                part = tokens[:, strip.first : strip.last]
-                skip, keep = strip.start - strip.first, strip.stop - strip.start
-                refined[:, strip.start : strip.stop] = self._refine(part, skip, keep)
-        mean = refined.mean(dim=(1, 2), dtype=torch.float32)  # (B, C)
-        gate = 1 + self.eca(mean)[:, None, None].to(refined.dtype)
-        return refined * gate if torch.is_grad_enabled() else refined.mul_(gate)
-
-    def _refine(self, tokens: Tensor, skip: int, keep: int) -> Tensor:
-        """Refine rows `skip:skip + keep` of `tokens`; the rows around them are context."""
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, h, w, C) -> (B, h, w, C)."""
         hidden = F.gelu(self.fc1(tokens)).permute(0, 3, 1, 2)  # (B, 2C, h, w)
-        hidden = self.dwconv(hidden)[:, :, skip : skip + keep]
-        return self.fc2(F.gelu(hidden).permute(0, 2, 3, 1))
+        refined = self.fc2(F.gelu(self.dwconv(hidden)).permute(0, 2, 3, 1))
+        return refined * self.gate(refined)
+
+    def gate(self, refined: Tensor) -> Tensor:
+        """Factors (B, 1, 1, C) of refined tokens (B, h, w, C), from their mean over the grid."""
+        mean = refined.mean(dim=(1, 2), dtype=torch.float32)  # (B, C)
+        return 1 + self.eca(mean)[:, None, None].to(refined.dtype)
 
 
-def decide(logp: Tensor, max_tokens: int | None) -> list[Tensor]:
-    """Choose, image by image, the tokens that go to global attention.
+def sample_gumbel(logp: Tensor) -> Tensor:
+    """Standard Gumbel noise of the shape of `logp`."""
+    return -torch.empty_like(logp).exponential_().log()
+
+
+def gumbel_policy(logp: Tensor, noise: Tensor) -> Tensor:
+    """Hard sample with straight-through gradients, for training.
+
+    Args:
+        logp: (B, N, 2) log-probabilities.
+        noise: (B, N, 2) Gumbel noise.
+
+    Returns:
+        (B, N, 1): 1 for tokens of class 0; the gradient is that of the soft probability.
+    """
+    soft = (logp + noise).softmax(dim=-1)
+    hard = F.one_hot(soft.argmax(dim=-1), 2).to(soft.dtype)
+    return (hard - soft.detach() + soft)[..., :1]
+
+
+def decide(logp: Tensor, max_tokens: int | None = None) -> list[Tensor]:
+    """Choose, image by image, the tokens that go to global attention; for evaluation.
 
     A tie goes to the light branch. Where more than `max_tokens` want to stay, those with the greatest margin do
     (of equal ones the earlier).
@@ -114,11 +116,11 @@ def decide(logp: Tensor, max_tokens: int | None) -> list[Tensor]:
     kept = [image.gt(0).nonzero()[:, 0] for image in margins]
     if max_tokens is None:
         return kept
-    return [
-        index if len(index) <= max_tokens
-        else index[margin[index].argsort(descending=True, stable=True)[:max_tokens]].sort().values
-        for index, margin in zip(kept, margins, strict=True)
-    ]  # fmt: skip
+    for image, (index, margin) in enumerate(zip(kept, margins, strict=True)):
+        if len(index) > max_tokens:
+            best = margin[index].argsort(descending=True, stable=True)[:max_tokens]
+            kept[image] = index[best].sort().values
+    return kept
 
 
 def keep_maps(kept: Sequence[Tensor], height: int, width: int) -> Tensor:
@@ -129,40 +131,16 @@ def keep_maps(kept: Sequence[Tensor], height: int, width: int) -> Tensor:
     return maps.view(-1, height, width)
 
 
-def sample_gumbel(logp: Tensor) -> Tensor:
-    """Standard Gumbel noise of the shape of `logp`."""
-    return -torch.empty_like(logp).exponential_().log()
-
-
-def gumbel_policy(logp: Tensor, noise: Tensor) -> Tensor:
-    """Hard sample with straight-through gradients.
-
-    Args:
-        logp: (B, N, 2) log-probabilities.
-        noise: (B, N, 2) Gumbel noise.
-
-    Returns:
-        (B, N, 1): 1 for tokens of class 0; the gradient is that of the soft probability.
-    """
-    soft = (logp + noise).softmax(dim=-1)
-    hard = F.one_hot(soft.argmax(dim=-1), 2).to(soft.dtype)
-    return (hard - soft.detach() + soft)[..., :1]
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """Mean of a tensor over all training processes, without gradient; `value` itself where there is one process."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return value.detach()
-    mean = value.detach().clone()
-    dist.all_reduce(mean)
-    return mean / dist.get_world_size()
-
-
 def kept_ratio(policies: Sequence[Tensor]) -> Tensor:
-    """Share of routed tokens over blocks, batch and processes (what BATR holds to its target).
+    """Share of routed tokens over blocks, batch and processes.
 
     Its value is that of the global batch; its gradient is that of this process' share, so that averaging gradients over
     processes gives the gradient of the global ratio.
     """
     own = torch.stack([policy.float().mean() for policy in policies]).mean()
     return own + (mean_over_processes(own) - own.detach())
+
+
+def ratio_loss(policies: Sequence[Tensor], keep_ratio: float) -> Tensor:
+    """BATR: squared distance of the batch's share of routed tokens from its target."""
+    return (kept_ratio(policies) - keep_ratio) ** 2

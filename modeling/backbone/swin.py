@@ -3,15 +3,16 @@
 Differences from the widespread implementations, all needed to reproduce published matting weights: the shift and its
 mask apply even when the map is no larger than one window, tokens are zero-padded after the first normalisation and
 the padding is not masked, and a block may attend to extra "prior" tokens that belong to the image, not to a window.
-
-A block is local to its row of windows, so large maps are computed band by band (`chunk_tokens`) with the same result.
 """
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from .precise import attend_precise
+from ..base import Recomputing
+from .attention import attend_precise
+from .vit import Mlp
 
 MASKED_LOGIT = -100.0  # the published finite value; -inf would give other outputs
 
@@ -33,22 +34,23 @@ def shift_regions(size: int, window: int, shift: int, device: torch.device) -> T
 
 
 def to_windows(tokens: Tensor, window: int) -> Tensor:
-    """(B, H, W, ...) with H, W multiples of `window` -> (B, nH * nW, window**2, ...)."""
-    batch, height, width = tokens.shape[:3]
-    rest = tokens.shape[3:]
-    tokens = tokens.reshape(batch, height // window, window, width // window, window, *rest).transpose(2, 3)
-    return tokens.reshape(batch, -1, window * window, *rest)
+    """(B, H, W, C) with H, W multiples of `window` -> (B, nH * nW, window**2, C)."""
+    return rearrange(tokens, "b (r y) (c x) d -> b (r c) (y x) d", y=window, x=window)
 
 
 def from_windows(windows: Tensor, window: int, width: int) -> Tensor:
     """Inverse of `to_windows`: (B, nW, window**2, C) -> (B, H, width, C)."""
-    batch, dim = windows.shape[0], windows.shape[-1]
-    tokens = windows.reshape(batch, -1, width // window, window, window, dim).transpose(2, 3)
-    return tokens.reshape(batch, -1, width, dim)
+    return rearrange(windows, "b (r c) (y x) d -> b (r y) (c x) d", y=window, c=width // window)
+
+
+def shift_mask(rows: Tensor, columns: Tensor, window: int) -> Tensor:
+    """Logit mask (nW, N, N) between the areas that a shift brings together, from the labels of `shift_regions`."""
+    label = to_windows((3 * rows[:, None] + columns[None, :])[None, ..., None], window)[0, ..., 0]  # (nW, N)
+    return torch.where(label[:, :, None] != label[:, None, :], MASKED_LOGIT, 0.0)
 
 
 def keep_samples(tokens: Tensor, rate: float, training: bool) -> Tensor | float:
-    """Stochastic depth: one factor a sample, 0 with probability `rate`, else 1 / (1 - rate)."""
+    """Stochastic depth: one factor per sample, 0 with probability `rate`, else 1 / (1 - rate)."""
     if not training or rate == 0.0:
         return 1.0
     shape = (tokens.shape[0],) + (1,) * (tokens.dim() - 1)
@@ -99,18 +101,6 @@ class WindowAttention(nn.Module):
         return qkv.unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5).unbind(0)
 
 
-class Mlp(nn.Module):
-    """Two linear layers around an exact GELU."""
-
-    def __init__(self, dim: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(tokens)))
-
-
 class SwinBlock(nn.Module):
     """Window attention and MLP, both pre-norm and residual.
 
@@ -137,77 +127,35 @@ class SwinBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, tokens: Tensor, prior: Tensor | None = None, chunk_tokens: int | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, prior: Tensor | None = None) -> Tensor:
         """Transform a token map.
 
         Args:
             tokens: (B, H, W, C).
             prior: (B, P, C) image-level tokens, not yet normalised.
-            chunk_tokens: about how many tokens to hold in intermediate results; None: all at once.
         """
-        height, width = tokens.shape[1:3]
-        padded = height + -height % self.window
-        rows = padded if chunk_tokens is None else self._band_rows(width, chunk_tokens)
-        prior = None if prior is None else self.norm1(prior)
+        _, height, width, _ = tokens.shape
         keep = [keep_samples(tokens, self.drop_path, self.training) for _ in range(2)]
-        if rows >= padded:
-            pieces = self._band(tokens, 0, padded, prior, keep)
-            return torch.cat([piece for _, piece in sorted(pieces, key=lambda item: item[0])], dim=1)
-        out = torch.empty_like(tokens)
-        for start in range(0, padded, rows):
-            for first, piece in self._band(tokens, start, min(start + rows, padded), prior, keep):
-                out[:, first : first + piece.shape[1]] = piece
-        return out
+        padded = F.pad(self.norm1(tokens), (0, 0, 0, -width % self.window, 0, -height % self.window))
+        shifted = padded.roll((-self.shift, -self.shift), dims=(1, 2))
+        mask = None
+        if self.shift:
+            sides = shifted.shape[1:3]
+            labels = (shift_regions(side, self.window, self.shift, tokens.device) for side in sides)
+            mask = shift_mask(*labels, self.window)
+        prior = None if prior is None else self.norm1(prior)
+        windows = self.attn(to_windows(shifted, self.window), mask, prior)
+        attended = from_windows(windows, self.window, shifted.shape[2]).roll((self.shift, self.shift), dims=(1, 2))
+        tokens = tokens + attended[:, :height, :width] * keep[0]
+        return tokens + self.mlp(self.norm2(tokens)) * keep[1]
 
     def update_prior(self, prior: Tensor) -> Tensor:
         """Carry prior tokens through the block: they attend to nothing but themselves. (B, P, C) -> (B, P, C)."""
         prior = prior + self.attn.values(self.norm1(prior))
         return prior + self.mlp(self.norm2(prior))
 
-    def _band_rows(self, width: int, chunk_tokens: int) -> int:
-        windows = max(1, chunk_tokens // ((width + -width % self.window) * self.window))
-        return windows * self.window
 
-    def _band(
-        self, tokens: Tensor, start: int, stop: int, prior: Tensor | None, keep: list[Tensor | float]
-    ) -> list[tuple[int, Tensor]]:
-        """Transform the rows [start, stop) of the shifted map.
-
-        Returns:
-            Runs of rows as (first row in the map, (B, rows, W, C)), without padding; two where the shift wraps.
-        """
-        height, width = tokens.shape[1:3]
-        padded = height + -height % self.window
-        runs = [(start + self.shift, min(stop + self.shift, padded)), (0, max(0, stop + self.shift - padded))]
-        runs = [(first, last) for first, last in runs if first < last]
-        sources = [tokens[:, first : min(last, height)] for first, last in runs]
-        right = -width % self.window
-        normed = [
-            F.pad(self.norm1(source), (0, 0, 0, right, 0, last - first - source.shape[1]))
-            for source, (first, last) in zip(sources, runs, strict=True)
-        ]
-        shifted = torch.cat(normed, dim=1).roll(-self.shift, dims=2)  # (B, stop - start, W + right, C)
-        windows = self.attn(to_windows(shifted, self.window), self._mask(padded, start, shifted), prior)
-        attended = from_windows(windows, self.window, width + right).roll(self.shift, dims=2)[:, :, :width]
-        pieces = []
-        parts = attended.split([last - first for first, last in runs], dim=1)
-        for (first, _), source, part in zip(runs, sources, parts, strict=True):
-            x = source + part[:, : source.shape[1]] * keep[0]
-            pieces.append((first, x + self.mlp(self.norm2(x)) * keep[1]))
-        return pieces
-
-    def _mask(self, padded: int, start: int, shifted: Tensor) -> Tensor | None:
-        """Logit mask of the band's windows, (nW, N, N), or None in an unshifted block."""
-        if self.shift == 0:
-            return None
-        rows, columns = shifted.shape[1:3]
-        row_label = shift_regions(padded, self.window, self.shift, shifted.device)[start : start + rows]
-        column_label = shift_regions(columns, self.window, self.shift, shifted.device)
-        label = to_windows((3 * row_label[:, None] + column_label[None, :]).unsqueeze(0), self.window)[0]  # (nW, N)
-        return torch.where(label[:, :, None] != label[:, None, :], MASKED_LOGIT, 0.0)
-
-
-class PatchEmbed(nn.Module):
+class NormedPatchEmbed(nn.Module):
     """Convolution and normalisation that turn a map into tokens: (B, C_in, H, W) -> (B, h, w, C)."""
 
     def __init__(self, in_chans: int, embed_dim: int, kernel: int, stride: int, padding: int):
@@ -234,12 +182,12 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(torch.cat(phases, dim=-1)))
 
 
-class SwinStage(nn.Module):
+class SwinStage(Recomputing):
     """Blocks of one resolution, every second one shifted, and the merging that follows them.
 
     Args:
         prior_sets: tokens that join the prior memory at each block; block n is built for prior_sets * (n + 1).
-        drop_path: one rate a block.
+        drop_path: one rate per block.
         downsample: whether the stage owns a `PatchMerging` (called by the encoder, `forward` does not apply it).
     """
 
@@ -268,10 +216,10 @@ class SwinStage(nn.Module):
         )
         self.downsample = PatchMerging(dim) if downsample else None
 
-    def forward(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         for block in self.blocks:
-            tokens = block(tokens, chunk_tokens=chunk_tokens)
+            tokens = self.apply_part(block, tokens)
         return tokens
 
 
@@ -280,7 +228,7 @@ class SwinEncoder(nn.Module):
 
     def __init__(
         self,
-        patch_embed: PatchEmbed,
+        patch_embed: NormedPatchEmbed,
         embed_dim: int = 96,
         depths: tuple[int, ...] = (2, 2, 6, 2),
         num_heads: tuple[int, ...] = (3, 6, 12, 24),
@@ -297,13 +245,17 @@ class SwinEncoder(nn.Module):
         for i in range(len(depths)):
             self.add_module(f"norm{i}", nn.LayerNorm(embed_dim * 2**i))
 
-    def forward(self, x: Tensor, chunk_tokens: int | None = None) -> list[Tensor]:
-        """(B, C_in, H, W) -> one (B, C_i, H_i, W_i) a stage."""
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, C_in, H, W) -> one (B, C_i, H_i, W_i) per stage."""
         tokens = self.patch_embed(x)
         features = []
-        for i, stage in enumerate(self.layers):
-            tokens = stage(tokens, chunk_tokens)
-            features.append(getattr(self, f"norm{i}")(tokens).permute(0, 3, 1, 2))
+        for stage, norm in zip(self.layers, self.norms(), strict=True):
+            tokens = stage(tokens)
+            features.append(norm(tokens).permute(0, 3, 1, 2))
             if stage.downsample is not None:
                 tokens = stage.downsample(tokens)
         return features
+
+    def norms(self) -> list[nn.Module]:
+        """The norm of each stage's output."""
+        return [self.get_submodule(f"norm{i}") for i in range(len(self.layers))]

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..base import MattingNetwork
 from ..zoo import MODELS, TEACHER, fingerprint, identify
 from .files import CheckpointError, one_line, read_file
 from .hub import weights_file
@@ -44,15 +45,13 @@ def read_state_dict(path: str | Path, averaged: bool = True) -> dict[str, Tensor
     return {our_name(name): value for name, value in state.items()}
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
+def load_weights(model: MattingNetwork, path: str | Path) -> None:
     """Load a checkpoint into `model`, strictly; a teacher in the file is ignored where the model has none.
 
     Raises:
         CheckpointError: naming the model that the weights belong to, or the missing, unexpected and misshapen tensors.
     """
-    state = read_state_dict(path)
-    if hasattr(model, "convert_state_dict"):
-        state = model.convert_state_dict(state)
+    state = model.convert_state_dict(read_state_dict(path))
     expected = model.state_dict()
     if not any(name.startswith(TEACHER) for name in expected):
         state = {name: value for name, value in state.items() if not name.startswith(TEACHER)}

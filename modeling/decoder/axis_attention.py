@@ -3,16 +3,21 @@
 The stage reads features that no normalisation bounds, so it stays in float32 under autocast.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from ..backbone.precise import attend_chunked, full_precision
-from .bottleneck import Bottleneck
+from ..backbone.attention import attend_precise
+from ..precision import full_precision
+from .blocks import Bottleneck
 
 STRIP = 5  # width of a strip in cells
 GROUPS = 16
-_LOGITS_PER_TOKEN = 1024  # logits stored at once, per token of the chunk
+
+Enhance = Callable[[Tensor, Tensor], Tensor]  # source (B, C, h, w) and guide (B, C', h, w) to a new source
 
 
 class StripAttention(nn.Module):
@@ -26,15 +31,20 @@ class StripAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
-    def forward(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C); H is a multiple of STRIP."""
-        batch, height, width, dim = tokens.shape
-        sequences = tokens.reshape(batch * height // STRIP, STRIP * width, dim)
-        qkv = F.linear(sequences, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (S, heads, N, d)
-        max_logits = None if chunk_tokens is None else chunk_tokens * _LOGITS_PER_TOKEN
-        out = attend_chunked(q, k, v, max_logits, self.dropout if self.training else 0.0)
-        return self.out_proj(out.transpose(1, 2).flatten(2)).reshape(batch, height, width, dim)
+        out = attend_precise(*self.heads(tokens), dropout=self.dropout if self.training else 0.0)
+        return self.project(out, tokens)
+
+    def heads(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, H, W, C) -> q, k, v of every strip, each (B * H / STRIP, heads, STRIP * W, d)."""
+        strips = rearrange(tokens, "b (s y) x c -> (b s) (y x) c", y=STRIP)
+        qkv = F.linear(strips, self.in_proj_weight, self.in_proj_bias)
+        return rearrange(qkv, "s l (t n d) -> t s n l d", t=3, n=self.num_heads).unbind(0)
+
+    def project(self, attended: Tensor, tokens: Tensor) -> Tensor:
+        """Strips of heads (S, heads, N, d) -> the shape of `tokens`, (B, H, W, C)."""
+        return self.out_proj(rearrange(attended, "s n l d -> s l (n d)")).reshape(tokens.shape)
 
 
 class ContextBlock(nn.Module):
@@ -58,24 +68,20 @@ class ContextBlock(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, source: Tensor, guide: Tensor, chunk_tokens: int | None = None) -> Tensor:
+    def forward(self, source: Tensor, guide: Tensor) -> Tensor:
         """Enhance `source` (B, C, h, w) with `guide` (B, C', h, w); h and w are multiples of STRIP."""
         source = source + self.gamma * self.trans(torch.cat([source, guide], dim=1))
         tokens = source.permute(0, 2, 3, 1)  # (B, h, w, C)
         rows, columns = tokens.chunk(2, dim=-1)
-        along_rows = self.self_attn1(rows, chunk_tokens)
-        along_columns = self.self_attn2(columns.transpose(1, 2), chunk_tokens).transpose(1, 2)
-        attended = torch.cat([along_rows, along_columns], dim=-1)
+        attended = torch.cat([self.self_attn1(rows), self.self_attn2(columns.transpose(1, 2)).transpose(1, 2)], dim=-1)
         tokens = self.norm1(tokens + self.dropout(attended))
-        rows_at_once = tokens.shape[1] if chunk_tokens is None else max(1, chunk_tokens // tokens.shape[2])
-        parts = [self.norm2(part + self._feed_forward(part)) for part in tokens.split(rows_at_once, dim=1)]
-        return torch.cat(parts, dim=1).permute(0, 3, 1, 2)
+        return self.norm2(tokens + self.feed_forward(tokens)).permute(0, 3, 1, 2)
 
-    def _feed_forward(self, tokens: Tensor) -> Tensor:
+    def feed_forward(self, tokens: Tensor) -> Tensor:
         return self.dropout(self.linear2(self.dropout(F.relu(self.linear1(tokens)))))
 
 
-def context_stage(blocks: list[ContextBlock], source: Tensor, guide: Tensor, chunk_tokens: int | None = None) -> Tensor:
+def context_stage(blocks: Sequence[Enhance], source: Tensor, guide: Tensor) -> Tensor:
     """Pad to whole strips, run the blocks in float32, crop: (B, C, h, w) -> (B, C, h, w)."""
     height, width = source.shape[2:]
     down, right = -height % STRIP, -width % STRIP
@@ -83,5 +89,5 @@ def context_stage(blocks: list[ContextBlock], source: Tensor, guide: Tensor, chu
     with full_precision(source.device):
         context, guide = F.pad(source.float(), padding), F.pad(guide.float(), padding)
         for block in blocks:
-            context = block(context, guide, chunk_tokens)
+            context = block(context, guide)
     return context[:, :, down // 2 : down // 2 + height, right // 2 : right // 2 + width]

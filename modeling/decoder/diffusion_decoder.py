@@ -7,13 +7,13 @@ Only the noisy matte and the time change between sampling steps. `prepare` compu
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .detail_capture import MattingHead
+from ..base import Recomputing
+from .blocks import MattingHead, double
 
 TIME_DIM = 32
 
@@ -94,18 +94,10 @@ class UpBlock(_Block):
         self.upsample.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
 
     def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        larger = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        return self.conv1(x), self.upsample.conv(larger)
+        return self.conv1(x), self.upsample.conv(double(x))
 
 
-class Reach(NamedTuple):
-    """How far, in pixels of the image, an output pixel depends on the two inputs of the decoder."""
-
-    image_px: int
-    feature_px: int
-
-
-class DiffusionDecoder(nn.Module):
+class DiffusionDecoder(Recomputing):
     """Noisy matte, image and trimap at full resolution plus one encoder feature -> clean matte in [-1, 1].
 
     Args:
@@ -161,64 +153,9 @@ class DiffusionDecoder(nn.Module):
         main, shortcut = (constant + own for constant, own in zip(constants.first, from_x, strict=True))
         skips = [self.down_blks[0].join((main, shortcut), time)]
         for block in self.down_blks[1:]:
-            skips.append(block(skips[-1], time))
+            skips.append(self.apply_part(block, skips[-1], time))
 
         hidden = self.mid_blk.join(constants.mid, time)
         for block in self.up_blks:
-            hidden = block(torch.cat([hidden, skips.pop()], dim=1), time)
-        return 2 * self.matting_head(hidden).float().sigmoid() - 1
-
-    def memory_cost(self, pixels: int) -> int:
-        """Upper estimate in bytes of what decoding so many pixels takes in float32, `Constants` included.
-
-        The widest moment is the last up block: its input, the doubled one, copies of it in the layouts of the
-        convolutions, both branches, beside the skip connections. The factors were measured on a CPU.
-        """
-        last = self.up_blks[-1].upsample.conv
-        skips = sum(block.conv1.out_channels / 4**scale for scale, block in enumerate(self.down_blks, 1))
-        channels = 5 * last.in_channels + 6 * last.out_channels + 2 * skips
-        return int(4 * channels * pixels) + self.constants_cost(pixels)
-
-    def constants_cost(self, pixels: int) -> int:
-        """Bytes of the `Constants` of so many pixels in float32."""
-        middle = self.mid_blk.conv1.out_channels / (self.feature_stride // 2) ** 2
-        return int(8 * (self.down_blks[0].conv1.out_channels / 4 + middle) * pixels)
-
-    def reach(self) -> Reach:
-        """Interval arithmetic through the layers: the halo with which a tile's core equals the whole image."""
-        period = self.feature_stride
-        spans = [self._dependence(pixel) for pixel in range(period)]
-        image = max(max(pixel - low, high - pixel) for pixel, ((low, high), _) in enumerate(spans))
-        # A feature cell stands for `stride` pixels, and all of them have to be inside the tile.
-        feature = max(
-            max(pixel - low * period, (high + 1) * period - 1 - pixel) for pixel, (_, (low, high)) in enumerate(spans)
-        )
-        return Reach(image, feature)
-
-    def _dependence(self, pixel: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Input pixels and feature cells that an output pixel depends on, each as (first, last)."""
-        hull = _widen((pixel, pixel), 1)  # the head's convolution
-        image = hull
-        for level in range(1, len(self.up_blks) + 1):
-            hull = _before_up(hull)
-            skip = hull
-            for _ in range(level):
-                skip = _before_down(skip)
-            image = (min(image[0], skip[0]), max(image[1], skip[1]))
-        return image, _before_up(hull)
-
-
-def _widen(span: tuple[int, int], by: int) -> tuple[int, int]:
-    return span[0] - by, span[1] + by
-
-
-def _before_down(span: tuple[int, int]) -> tuple[int, int]:
-    low, high = _widen(span, 1)  # conv2; conv1 and the shortcut read 2p - 1 to 2p + 1
-    return 2 * low - 1, 2 * high + 1
-
-
-def _before_up(span: tuple[int, int]) -> tuple[int, int]:
-    # conv2, or the convolution after interpolation; then interpolation and transposed convolution both read
-    # floor((p - 1) / 2) to floor((p + 1) / 2).
-    low, high = _widen(span, 1)
-    return (low - 1) // 2, (high + 1) // 2
+            hidden = self.apply_part(block, torch.cat([hidden, skips.pop()], dim=1), time)
+        return 2 * self.apply_part(self.matting_head, hidden).float().sigmoid() - 1

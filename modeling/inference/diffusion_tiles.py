@@ -2,56 +2,91 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..decoder.diffusion_decoder import Constants, DiffusionDecoder
-from ..inputs import normalise, pad_right_bottom, published_size
+from ..inputs import Window, image_and_classes, pad_right_bottom, whole_window
 from .tiles import CELL_PX, Box, grid
 
 # The constants of a tile take less than a tenth of the memory that decoding it takes. Those of so many tiles are kept
 # from step to step; the rest is computed again, so that memory stays bounded whatever the image.
 KEPT_TILES = 8
 
-Window = tuple[int, int, int, int]  # top, bottom, left, right in pixels
 
+class Reach(NamedTuple):
+    """How far, in pixels of the image, an output pixel depends on the two inputs of the decoder."""
 
-def trimap_classes(trimap: Tensor) -> Tensor:
-    """(B, 1, H, W), uint8 or float in [0, 1] -> uint8 of 0 background, 1 unknown, 2 foreground, cut at 1/3 and 2/3."""
-    full = 255 if trimap.dtype == torch.uint8 else 1
-    return (trimap >= full / 3).to(torch.uint8) + (trimap >= full * 2 / 3)
-
-
-def image_and_classes(image: Tensor, classes: Tensor, window: Window, *, centred: bool) -> Tensor:
-    """Normalised image and one-hot trimap of one window of the padded image.
-
-    Args:
-        image: (B, 3, H, W) uint8 or float in [0, 1].
-        classes: (B, 1, H, W) of `trimap_classes`.
-        window: in the padded image; what lies beyond the image is 0 in all channels.
-        centred: map every channel v to 2v - 1, the normalised image too, as the decoder expects it.
-
-    Returns:
-        (B, 6, bottom - top, right - left).
-    """
-    top, bottom, left, right = window
-    image, classes = image[..., top:bottom, left:right], classes[..., top:bottom, left:right]
-    image = image.float() / 255 if image.dtype == torch.uint8 else image
-    one_hot = classes == torch.arange(3, device=classes.device).view(1, 3, 1, 1)  # (B, 3, H, W)
-    channels = torch.cat([normalise(image), one_hot.to(image.dtype)], dim=1)
-    return pad_right_bottom(2 * channels - 1 if centred else channels, bottom - top, right - left)
-
-
-def whole_window(image: Tensor) -> Window:
-    """The padded image."""
-    height, width = published_size(*image.shape[-2:])
-    return 0, height, 0, width
+    image_px: int
+    feature_px: int
 
 
 def halo_cells(decoder: DiffusionDecoder) -> int:
     """Context that a tile needs, in cells; a multiple of the feature's stride, to which tiles are aligned."""
-    return math.ceil(max(decoder.reach()) / decoder.feature_stride) * decoder.feature_stride // CELL_PX
+    reach_px = max(decoder_reach(decoder))
+    return math.ceil(reach_px / decoder.feature_stride) * decoder.feature_stride // CELL_PX
+
+
+def decoder_reach(decoder: DiffusionDecoder) -> Reach:
+    """Interval arithmetic through the layers: the halo with which a tile's core equals the whole image."""
+    period = decoder.feature_stride
+    levels = len(decoder.up_blks)
+    spans = [_dependence(pixel, levels) for pixel in range(period)]
+    image = max(max(pixel - low, high - pixel) for pixel, ((low, high), _) in enumerate(spans))
+    # A feature cell stands for `stride` pixels, and all of them have to be inside the tile.
+    feature = max(
+        max(pixel - low * period, (high + 1) * period - 1 - pixel) for pixel, (_, (low, high)) in enumerate(spans)
+    )
+    return Reach(image, feature)
+
+
+def _dependence(pixel: int, levels: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Input pixels and feature cells that an output pixel depends on, each as (first, last)."""
+    hull = _widen((pixel, pixel), 1)  # the head's convolution
+    image = hull
+    for level in range(1, levels + 1):
+        hull = _before_up(hull)
+        skip = hull
+        for _ in range(level):
+            skip = _before_down(skip)
+        image = (min(image[0], skip[0]), max(image[1], skip[1]))
+    return image, _before_up(hull)
+
+
+def _widen(span: tuple[int, int], by: int) -> tuple[int, int]:
+    return span[0] - by, span[1] + by
+
+
+def _before_down(span: tuple[int, int]) -> tuple[int, int]:
+    low, high = _widen(span, 1)  # conv2; conv1 and the shortcut read 2p - 1 to 2p + 1
+    return 2 * low - 1, 2 * high + 1
+
+
+def _before_up(span: tuple[int, int]) -> tuple[int, int]:
+    # conv2, or the convolution after interpolation; then interpolation and transposed convolution both read
+    # floor((p - 1) / 2) to floor((p + 1) / 2).
+    low, high = _widen(span, 1)
+    return (low - 1) // 2, (high + 1) // 2
+
+
+def decoding_cost(decoder: DiffusionDecoder, pixels: int) -> int:
+    """Upper estimate in bytes of what decoding so many pixels takes in float32, `Constants` included.
+
+    The widest moment is the last up block: its input, the doubled one, copies of it in the layouts of the
+    convolutions, both branches, beside the skip connections. The factors were measured on a CPU.
+    """
+    last = decoder.up_blks[-1].upsample.conv
+    skips = sum(block.conv1.out_channels / 4**scale for scale, block in enumerate(decoder.down_blks, 1))
+    channels = 5 * last.in_channels + 6 * last.out_channels + 2 * skips
+    return int(4 * channels * pixels) + constants_cost(decoder, pixels)
+
+
+def constants_cost(decoder: DiffusionDecoder, pixels: int) -> int:
+    """Bytes of the `Constants` of so many pixels in float32."""
+    middle = decoder.mid_blk.conv1.out_channels / (decoder.feature_stride // 2) ** 2
+    return int(8 * (decoder.down_blks[0].conv1.out_channels / 4 + middle) * pixels)
 
 
 class TiledEstimate:
@@ -61,7 +96,7 @@ class TiledEstimate:
         features: (B, C, h, w) of the encoder.
         image: (B, 3, H, W) uint8 or float in [0, 1].
         classes: (B, 1, H, W) of `trimap_classes`.
-        tile_px: most pixels a tile holds, halo included; None decodes the image in one piece.
+        tile_px: most pixels a tile holds, halo included.
         free_classes: tiles that hold nothing else are filled from the trimap at the last step. Earlier steps need every
             pixel, since the noise level is that of the whole image.
     """
@@ -72,7 +107,7 @@ class TiledEstimate:
         features: Tensor,
         image: Tensor,
         classes: Tensor,
-        tile_px: int | None = None,
+        tile_px: int,
         free_classes: Sequence[int] = (),
     ) -> None:
         self._decoder, self._features, self._image, self._classes = decoder, features, image, classes
@@ -82,14 +117,14 @@ class TiledEstimate:
         self._cells = height // CELL_PX, width // CELL_PX
         self._halo = halo_cells(decoder)
         side = max(self._cells)
-        if tile_px is not None and height * width > tile_px:
+        if height * width > tile_px:
             side = math.isqrt(tile_px) // CELL_PX - 2 * self._halo
             side = max(side // stride_cells, 1) * stride_cells
         self._boxes = list(grid(*self._cells, side))
         free = torch.tensor(free_classes, device=classes.device, dtype=torch.uint8)
         self._free = {box for box in self._boxes if torch.isin(self._crop(classes, box.pixels()), free).all()}
 
-    def __call__(self, x: Tensor, t: Tensor, last: bool = False) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, last: bool) -> Tensor:
         """Normalised state (B, 1, H, W) at time t (B,) -> clean matte in [-1, 1]; `last` says that no step follows."""
         if len(self._boxes) == 1 and not (last and self._free):
             return self._decode(self._boxes[0], x, t)

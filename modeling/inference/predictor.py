@@ -1,28 +1,30 @@
 """From an image and a trimap in memory to an alpha matte."""
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..base import MattingOutput
+from ..base import MattingNetwork
 from ..checkpoints.weights import load_weights
+from ..precision import ExactConvolutions
 from .budget import Limits, fit, parse_memory
+from .devices import DType, choose_device, choose_dtype
+from .executors import matte, memory_cost
 from .folding import fold_batch_norms_
 from .memory import free, in_use
+from .recovery import copy_to_cpu, is_out_of_memory, release
 from .tta import predict_views
 from .working_size import Plan, WorkingSize, enlarging_cost, matte_reduced, plan, resolve_working_size, spread
 
 logger = logging.getLogger(__name__)
 
-DType = Literal["auto", "fp32", "bf16", "fp16"]
 OUT_OF_MEMORY_RETRIES = 3
 _TTA_BYTES = 16  # per pixel: the sum over views, a view's image and trimap, its alpha turned back
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -55,10 +57,12 @@ class Predictor:
         model: any network of this package.
         checkpoint: weights to load, strictly; None where the model already has its weights.
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto" is fp32; "bf16" and "fp16" compute in half precision (routers stay in fp32); fp16 needs a GPU.
+        dtype: "auto" is fp32, which is exact on GPUs too; "tf32" lets them round the factors of products; "bf16" and
+            "fp16" compute in half precision (routers stay in fp32); fp16 needs a GPU.
         max_tokens: most tokens that a routed block sends to global attention (None: no cap).
         max_memory: what the process may use, "4GB" for example: resident memory on a CPU, the allocator's on CUDA;
             "auto" is all that is free. Chunks and tiles shrink until it suffices, then the token cap. None: no bound.
+        shared_by: processes on this device, each of which plans with its part of what is free.
         tta: test-time augmentation: the mean over four rotations and their mirror images, each predicted on its own,
             padding and known regions included. Eight times the time; little more memory.
         working_size: longer side in pixels to which the surroundings of the unknown region are reduced for the
@@ -68,22 +72,23 @@ class Predictor:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: MattingNetwork,
         checkpoint: str | Path | None = None,
         *,
         device: str = "auto",
         dtype: DType = "auto",
         max_tokens: int | None = Limits.max_tokens,
         max_memory: str | None = None,
+        shared_by: int = 1,
         tta: bool = False,
         working_size: WorkingSize = "auto",
     ) -> None:
         if max_tokens is not None and max_tokens < 0:
             raise ValueError(f"max_tokens must be at least 0, got {max_tokens}")
         self.device = choose_device(device)
-        self.dtype = choose_dtype(dtype, self.device)
+        self.dtype, self.tf32 = choose_dtype(dtype, self.device), dtype == "tf32"
         self.limits = Limits(max_tokens=max_tokens)
-        self.tta = tta
+        self.tta, self.shared_by = tta, shared_by
         self.working_size_px = resolve_working_size(working_size, checkpoint)
         self.max_memory = parse_memory(max_memory) if max_memory not in (None, "auto") else max_memory
         if checkpoint is not None:
@@ -108,31 +113,29 @@ class Predictor:
     def run(self, image: np.ndarray, trimap: np.ndarray, name: str = "") -> Matte:
         """As `predict`, with the routing decisions."""
         check_inputs(image, trimap)
-        image_tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-        trimap_tensor = torch.from_numpy(np.ascontiguousarray(trimap))[None, None]  # (1, 1, H, W)
-        chosen = self._plan(trimap_tensor)
+        inputs = (
+            torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None],
+            torch.from_numpy(np.ascontiguousarray(trimap))[None, None],  # (1, 1, H, W)
+        )
+        chosen = self._plan(inputs[1])
         limits = self.choose_limits(*trimap.shape, chosen)
-        keep_foreground = getattr(self.model, "published_foreground", False)
         keep: list[list[Tensor]] = []
 
         def predict(image: Tensor, trimap: Tensor) -> Tensor:
             nonlocal limits  # what was too much for one view is not tried again on the next
-            output, limits = self._retried(image, trimap, name, limits)
-            keep.append(output.keep)
-            return enforce_known(output.alpha, trimap, foreground=not keep_foreground)
+            alpha, kept, limits = self._retried(image, trimap, name, limits)
+            keep.append(kept)
+            return alpha
 
         def compute(image: Tensor, trimap: Tensor) -> Tensor:
-            inputs = image.to(self.device), trimap.to(self.device)
-            return predict_views(predict, *inputs) if self.tta else predict(*inputs)
+            return predict_views(predict, image, trimap) if self.tta else predict(image, trimap)
 
-        inputs = image_tensor, trimap_tensor
         alpha = compute(*inputs) if chosen is None else matte_reduced(compute, *inputs, chosen)
         if not alpha.isfinite().all():
             raise ValueError(
                 f"the network's result is not finite in {self.dtype}: compute in fp32, or take another checkpoint"
             )
-        maps = [kept[0].cpu().numpy() for kept in keep[0]]
-        return Matte(alpha[0, 0].cpu().numpy(), maps, chosen)
+        return Matte(alpha[0, 0].numpy(), [kept[0].numpy() for kept in keep[0]], chosen)
 
     def _plan(self, trimap: Tensor) -> Plan | None:
         """Part and size of the picture that the network is to see; None for the picture as it is."""
@@ -158,12 +161,12 @@ class Predictor:
 
         def cost(limits: Limits) -> int:
             if not self.tta:
-                return max(self.model.memory_cost(rows, cols, limits), enlarging)
-            turned = max(self.model.memory_cost(*size, limits) for size in ((rows, cols), (cols, rows)))
+                return max(memory_cost(self.model, rows, cols, limits), enlarging)
+            turned = max(memory_cost(self.model, *size, limits) for size in ((rows, cols), (cols, rows)))
             return max(turned + _TTA_BYTES * rows * cols, enlarging)
 
         held = in_use(self.device)
-        available = free(self.device) if self.max_memory == "auto" else self.max_memory - held
+        available = free(self.device) // self.shared_by if self.max_memory == "auto" else self.max_memory - held
         limits = fit(self.limits, cost, available)
         expected = (held + cost(limits)) / 1e9
         logger.info("%d x %d pixels: %s; expecting a peak of %.2f GB", width, height, limits, expected)
@@ -171,21 +174,42 @@ class Predictor:
             logger.warning("the memory budget lowers the token cap to %d, which changes the result", limits.max_tokens)
         return limits
 
-    def _retried(self, image: Tensor, trimap: Tensor, name: str, limits: Limits) -> tuple[MattingOutput, Limits]:
-        """One view, in ever smaller pieces where memory runs out; with the limits that sufficed."""
-        named = {"name": name} if getattr(self.model, "draws_noise", False) else {}
-        for attempt in range(OUT_OF_MEMORY_RETRIES + 1):
+    def _retried(self, image: Tensor, trimap: Tensor, name: str, limits: Limits) -> tuple[Tensor, list[Tensor], Limits]:
+        """One view, in ever smaller pieces where memory runs out, at last on the CPU.
+
+        Returns:
+            alpha and routing maps, on the CPU, and the limits that sufficed.
+        """
+        for _ in range(OUT_OF_MEMORY_RETRIES + 1):
             try:
-                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                    return self.model.matte(image, trimap, limits, **named), limits
-            except torch.OutOfMemoryError as error:
-                if attempt == OUT_OF_MEMORY_RETRIES:
-                    raise MemoryError(
-                        f"out of memory even with {limits}: use a smaller image or --max-tokens"
-                    ) from error
+                return *self._view(self.model, self.device, image, trimap, name, limits), limits
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                last, tried = str(error).partition("\n")[0], limits
+            release(self.device)
             limits = limits.halved()
             logger.warning("out of memory; trying again with %s", limits)
-        raise AssertionError("the last attempt returns or raises")
+        if self.device.type == "cpu":
+            raise MemoryError(f"out of memory even with {tried}: use a smaller image or --max-tokens ({last})")
+        logger.warning("out of memory on %s even with %s: this image is computed on the CPU", self.device, tried)
+        cpu = torch.device("cpu")
+        return *self._view(copy_to_cpu(self.model), cpu, image, trimap, name, self.limits), tried
+
+    def _view(
+        self, model: MattingNetwork, device: torch.device, image: Tensor, trimap: Tensor, name: str, limits: Limits
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Alpha with known regions enforced, and routing maps, from the CPU to the CPU."""
+        image, trimap = image.to(device), trimap.to(device)
+        dtype = torch.float32 if device.type == "cpu" and self.dtype == torch.float16 else self.dtype
+        with self._convolutions(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            output = matte(model, image, trimap, limits, name)
+        alpha = enforce_known(output.alpha, trimap, foreground=not model.published_foreground)
+        return alpha.cpu(), [kept.cpu() for kept in output.keep]
+
+    def _convolutions(self) -> AbstractContextManager:
+        """Float32 convolutions in full, unless TF32 was asked for."""
+        return nullcontext() if self.tf32 else ExactConvolutions()
 
 
 def enforce_known(alpha: Tensor, trimap: Tensor, foreground: bool = True) -> Tensor:
@@ -207,31 +231,3 @@ def check_inputs(image: np.ndarray, trimap: np.ndarray) -> None:
     if not ((trimap == 0) | (trimap == 128) | (trimap == 255)).all():  # a histogram would count in 8 bytes a pixel
         levels = np.unique(trimap)[:8].tolist()
         raise ValueError(f"trimap has values {levels}...; only 0, 128 and 255 are defined: snap it first")
-
-
-def choose_device(name: str) -> torch.device:
-    """Device by name; "auto" takes CUDA, then MPS, then the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {name!r} is not there: found {torch.cuda.device_count()} CUDA devices; use cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("device 'mps' is not available on this machine; use cpu")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"device {name!r} is not supported: use auto, cpu, cuda, cuda:N or mps")
-    return device
-
-
-def choose_dtype(name: DType, device: torch.device) -> torch.dtype:
-    """Computing precision by name; "auto" is fp32, which reproduces published results."""
-    if name == "auto":
-        return torch.float32
-    if name not in _DTYPES:
-        raise ValueError(f"unknown dtype {name!r}: use one of auto, {', '.join(_DTYPES)}")
-    if name == "fp16" and device.type == "cpu":
-        raise ValueError("fp16 is not computed on a CPU: use bf16 or fp32")
-    return _DTYPES[name]

@@ -22,22 +22,18 @@ def undo_view(tensor: Tensor, index: int) -> Tensor:
     return torch.rot90(tensor.flip(-1) if mirrored else tensor, -turns, (-2, -1))
 
 
-def predict_views(predict: Predict, image: Tensor, trimap: Tensor, quantise: bool = False) -> Tensor:
+def predict_views(predict: Predict, image: Tensor, trimap: Tensor) -> Tensor:
     """Average `predict` over eight views.
 
     Args:
         predict: the whole prediction of one view, padding and known regions included.
         image: (B, 3, H, W).
         trimap: (B, 1, H, W).
-        quantise: cut every view and their mean down to 8-bit levels, as AEMatter's published evaluation does, instead
-            of averaging exact values.
 
     Returns:
         (B, 1, H, W) in [0, 1].
     """
     total = torch.zeros_like(trimap, dtype=torch.float32)
     for index, (image_view, trimap_view) in enumerate(zip(views(image), views(trimap), strict=True)):
-        alpha = undo_view(predict(image_view, trimap_view).float(), index)
-        total += (255 * alpha).floor() if quantise else alpha
-    mean = total / 8
-    return mean.floor() / 255 if quantise else mean
+        total += undo_view(predict(image_view, trimap_view).float(), index)
+    return total / 8

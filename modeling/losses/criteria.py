@@ -1,4 +1,4 @@
-"""Training criteria: which terms a network's output is held to, by their published names; the total is their sum."""
+"""Training criteria: loss terms by their published names; the total is their sum."""
 
 from dataclasses import dataclass
 
@@ -6,21 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..backbone.routing import ratio_loss
 from ..base import MattingOutput
-from .terms import band_loss, distillation_loss, matting_losses, ratio_loss, unknown_l1
-
-UNKNOWN = 0.5  # of a training trimap, which is exactly 0, 0.5 or 1
-
-
-def training_trimap(trimap: Tensor) -> Tensor:
-    """(B, 1, H, W) of 0..255 -> float of exactly 0, 0.5 and 1 (the published thresholds)."""
-    trimap = trimap.float()
-    return (trimap >= 85).float().add_(trimap >= 170).mul_(UNKNOWN)
-
-
-def unknown_mask(trimap: Tensor) -> Tensor:
-    """float32 of 0 and 1."""
-    return (trimap == UNKNOWN).float()
+from ..inputs import UNKNOWN, unknown_mask
+from .terms import band_loss, distillation_loss, matting_losses, unknown_l1
 
 
 @dataclass
@@ -59,7 +48,7 @@ class DiffMatteCriterion:
 
 @dataclass
 class RoutedCriterion:
-    """What a routed backbone is held to besides: its share of tokens (BATR), and the features of a teacher if any.
+    """Routing losses: kept-token ratio (BATR) and, with a teacher, feature distillation.
 
     Attributes:
         keep_ratio: wanted share of tokens in global attention, over all routed blocks and the batch.
@@ -82,7 +71,7 @@ class RoutedCriterion:
             weights = None if self.distill_known_weight == 1 else self._token_weights(unknown_mask(trimap), output)
             distance = distillation_loss(output.features, output.teacher_features, weights)
             losses["distill_loss"] = self.distill_weight * distance
-        held = [[policy] for policy in output.keep] if self.per_block else [output.keep]
+        held = [[policy] for policy in output.policy] if self.per_block else [output.policy]
         distances = [ratio_loss(policies, self.keep_ratio) for policies in held]
         losses["mse_ratio_loss"] = self.ratio_weight * sum(distances) / len(distances)
         return losses

@@ -1,22 +1,20 @@
 """A frozen teacher encoder beside a network that is trained to match its features."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..backbone.vit import ViT
+from ..base import MattingNetwork
 
 
-class Distilled(nn.Module):
-    """Mix-in for networks with a routed backbone that learn from an unrouted one.
-
-    Attributes:
-        distill: whether training needs the teacher.
-    """
-
-    distill: bool
+class Distilled(MattingNetwork):
+    """Mix-in for networks with a routed backbone that learn from an unrouted one."""
 
     def expect_teacher(self, backbone: ViT, distill: bool) -> None:
-        """To be called by the constructor, last: in checkpoints the teacher comes after the network."""
+        """Prepare for a teacher; called last in the constructor, since checkpoints list the teacher last."""
         if not backbone.routed:
             name = type(self).__name__
             raise ValueError(f"{name} needs a routed backbone: set backbone.routed=True, or use the network without ME")
@@ -26,6 +24,15 @@ class Distilled(nn.Module):
     def attach_teacher(self, teacher: ViT) -> None:
         """Give the model its frozen teacher; in checkpoints it appears as `teacher_backbone`."""
         self.teacher_backbone = teacher.requires_grad_(False).eval()
+
+    @contextmanager
+    def without_teacher(self) -> Iterator[MattingNetwork]:
+        """Take the teacher out of the network for the duration of the block."""
+        teacher, self.teacher_backbone = self.teacher_backbone, None
+        try:
+            yield self
+        finally:
+            self.teacher_backbone = teacher
 
     def train(self, mode: bool = True) -> "Distilled":
         """Set the mode of everything but the teacher, which stays in evaluation."""

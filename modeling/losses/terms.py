@@ -1,12 +1,10 @@
 """Terms of the training criterion as functions on alpha mattes."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..backbone.routing import kept_ratio, mean_over_processes
+from ..distributed import mean_over_processes
 
 PUBLISHED_AREA = 512 * 512  # the published losses are scaled for crops of this many pixels
 PYRAMID_LEVELS = 5
@@ -97,11 +95,6 @@ def distillation_loss(features: Tensor, teacher_features: Tensor, weights: Tenso
         return F.mse_loss(features.float(), teacher_features.float())
     squares = (features.float() - teacher_features.float()).square()
     return (squares * weights).sum() / (weights.sum() * features.shape[1])
-
-
-def ratio_loss(policies: Sequence[Tensor], keep_ratio: float) -> Tensor:
-    """BATR: squared distance of the batch's share of routed tokens from its target."""
-    return (kept_ratio(policies) - keep_ratio) ** 2
 
 
 def unknown_l1(alpha: Tensor, target: Tensor, unknown: Tensor) -> Tensor:

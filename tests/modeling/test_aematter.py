@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from modeling.aematter import AEMatter
-from modeling.backbone.precise import attend_chunked, attend_precise
+from modeling.backbone.attention import attend_precise
 from modeling.checkpoints.weights import CheckpointError
 from modeling.decoder.axis_attention import ContextBlock, context_stage
+from modeling.inference.aematter import attend_chunked
 from modeling.inference.budget import Limits
+from modeling.inference.executors import matte, memory_cost
 from tools.reference.aematter_memory import STATUS
 from tools.reference.golden import onehot_family as goldens
 from tools.reference.golden.files import key_list, load_golden, published_keys
@@ -42,7 +44,7 @@ def test_state_dict_is_the_published_one(model: AEMatter):
 def test_bounded_equals_whole_at_any_size(model: AEMatter, size: tuple[int, int]):
     image, trimap = goldens.random_pair(*size)
     whole = model(image.float() / 255, trimap.float() / 255).alpha
-    bounded = model.matte(image, trimap, goldens.SMALLEST).alpha
+    bounded = matte(model, image, trimap, goldens.SMALLEST).alpha
     assert whole.shape == bounded.shape == (1, 1, *size)
     torch.testing.assert_close(bounded[trimap == 128], whole[trimap == 128], atol=2e-5, rtol=0)
 
@@ -58,7 +60,7 @@ def test_batch_equals_singles(model: AEMatter):
 def test_image_without_unknown_pixels_needs_no_network(model: AEMatter):
     image, trimap = goldens.random_pair(20, 30)
     trimap[trimap == 128] = 255
-    assert not model.matte(image, trimap, Limits()).alpha.any()
+    assert not matte(model, image, trimap, Limits()).alpha.any()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -84,7 +86,7 @@ def test_half_precision_alpha_stays_close(model: AEMatter):
     case = load_golden("aematter_a_128x160")
     image, trimap = goldens.tensors(case)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        alpha = model.matte(image, trimap, Limits()).alpha[0, 0].numpy()
+        alpha = matte(model, image, trimap, Limits()).alpha[0, 0].numpy()
     difference = np.abs(alpha - case["alpha"])[case["trimap"] == 128]
     assert difference.mean() < 0.02
 
@@ -131,9 +133,9 @@ def test_limits_bound_memory(model: AEMatter):
     bounded, whole = (json.loads(line) for line in done.stdout.splitlines())
     grown = bounded["peak_mib"] - bounded["before_mib"]
     assert 0 < grown < (whole["peak_mib"] - bounded["before_mib"]) / 2
-    assert grown * 2**20 < model.memory_cost(512, 512, limits)
+    assert grown * 2**20 < memory_cost(model, 512, 512, limits)
 
 
 def test_cost_model_follows_the_image_and_the_limits(model: AEMatter):
-    base = model.memory_cost(1000, 1000, Limits())
-    assert model.memory_cost(2000, 1000, Limits()) > base > model.memory_cost(1000, 1000, Limits(tile_px=160 * 160))
+    base = memory_cost(model, 1000, 1000, Limits())
+    assert memory_cost(model, 2000, 1000, Limits()) > base > memory_cost(model, 1000, 1000, Limits(tile_px=160 * 160))

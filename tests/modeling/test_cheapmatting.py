@@ -9,6 +9,7 @@ import torch
 from modeling.backbone.cells import operator
 from modeling.cheapmatting import CheapMatting
 from modeling.inference.budget import Limits
+from modeling.inference.executors import matte, memory_cost
 from modeling.inference.folding import fold_batch_norms_
 from tools.reference.golden import onehot_family as goldens
 from tools.reference.golden.files import key_list, load_golden, published_keys
@@ -34,7 +35,7 @@ def test_state_dict_is_the_published_one(model: CheapMatting):
 def test_bounded_equals_whole_at_any_size(model: CheapMatting, size: tuple[int, int]):
     image, trimap = goldens.random_pair(*size)
     whole = model(image.float() / 255, trimap.float() / 255).alpha
-    bounded = model.matte(image, trimap, goldens.SMALLEST).alpha
+    bounded = matte(model, image, trimap, goldens.SMALLEST).alpha
     assert whole.shape == bounded.shape == (1, 1, *size)
     torch.testing.assert_close(bounded[trimap == 128], whole[trimap == 128], atol=2e-5, rtol=0)
 
@@ -43,7 +44,7 @@ def test_folded_batch_norms_change_nothing():
     case = load_golden("cheapmatting_b_157x235")
     image, trimap = goldens.tensors(case)
     folded = fold_batch_norms_(goldens.golden_cheapmatting()).to(memory_format=torch.channels_last)
-    alpha = folded.matte(image, trimap, Limits()).alpha[0, 0].numpy()
+    alpha = matte(folded, image, trimap, Limits()).alpha[0, 0].numpy()
     assert np.abs(alpha - case["alpha"])[case["trimap"] == 128].max() < 5e-5
 
 
@@ -58,7 +59,7 @@ def test_half_precision_alpha_stays_close(model: CheapMatting):
     case = load_golden("cheapmatting_a_128x160")
     image, trimap = goldens.tensors(case)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        alpha = model.matte(image, trimap, Limits()).alpha[0, 0].numpy()
+        alpha = matte(model, image, trimap, Limits()).alpha[0, 0].numpy()
     assert np.abs(alpha - case["alpha"])[case["trimap"] == 128].mean() < 0.02
 
 
@@ -78,5 +79,5 @@ def test_unknown_operator_is_named():
 
 
 def test_cost_model_follows_the_image_and_the_limits(model: CheapMatting):
-    base = model.memory_cost(1000, 1000, Limits())
-    assert model.memory_cost(2000, 1000, Limits()) > base > model.memory_cost(1000, 1000, Limits(tile_px=160 * 160))
+    base = memory_cost(model, 1000, 1000, Limits())
+    assert memory_cost(model, 2000, 1000, Limits()) > base > memory_cost(model, 1000, 1000, Limits(tile_px=160 * 160))

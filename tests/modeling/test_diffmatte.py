@@ -4,8 +4,9 @@ import torch
 
 from modeling.diffmatte import DiffMatte
 from modeling.inference.budget import Limits
-from modeling.inference.diffusion_tiles import image_and_classes, trimap_classes, whole_window
+from modeling.inference.executors import matte, memory_cost
 from modeling.inference.predictor import Predictor
+from modeling.inputs import image_and_classes, trimap_classes, whole_window
 from modeling.losses.criteria import DiffMatteCriterion
 from tools.reference.diffmatte import CONFIGS, build, published_keys
 from tools.reference.golden.files import key_list, load_golden
@@ -68,8 +69,8 @@ def random_pair(height, width):
 def test_tiles_equal_the_whole(variant, tile_px, strategy, height, width):
     model = small(variant, sample_strategy=strategy)
     image, trimap = random_pair(height, width)
-    whole = model.matte(image, trimap, Limits(tile_px=10**9)).alpha
-    tiled = model.matte(image, trimap, Limits(tile_px=tile_px, chunk_tokens=300)).alpha
+    whole = matte(model, image, trimap, Limits(tile_px=10**9)).alpha
+    tiled = matte(model, image, trimap, Limits(tile_px=tile_px, chunk_tokens=300)).alpha
     unknown = trimap == 128
     assert whole[unknown].std() > 0.01
     torch.testing.assert_close(tiled[unknown], whole[unknown], atol=1e-5, rtol=0)
@@ -95,14 +96,14 @@ def test_tiles_that_no_one_looks_at_are_left_out_of_the_last_step_only(monkeypat
     calls = []
     monkeypatch.setattr(model.decoder, "forward", _counting(model.decoder.forward, calls))
     limits = Limits(tile_px=160 * 160)
-    alpha = model.matte(image, trimap, limits).alpha
+    alpha = matte(model, image, trimap, limits).alpha
     per_step = [calls.count(t) for t in sorted(set(calls), reverse=True)]
     assert per_step[0] == per_step[1] > per_step[2]
     assert (alpha[..., -64:, :] == 1).all()
 
     calls.clear()
     model.published_foreground = True
-    kept = model.matte(image, trimap, limits).alpha
+    kept = matte(model, image, trimap, limits).alpha
     assert kept[..., -64:, :].std() > 0
     whole = model(image / 255, trimap / 255).alpha
     foreground = trimap == 255
@@ -120,16 +121,16 @@ def _counting(forward, calls):
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (15, 17), (33, 64), (64, 31)])
 @pytest.mark.parametrize("variant", ["vit", "swin"])
 def test_any_size_keeps_its_size(variant, height, width):
-    alpha = small(variant, sample_strategy="ddim2").matte(*random_pair(height, width), Limits()).alpha
+    alpha = matte(small(variant, sample_strategy="ddim2"), *random_pair(height, width), Limits()).alpha
     assert alpha.shape == (1, 1, height, width)
     assert ((alpha >= 0) & (alpha <= 1)).all()
 
 
 def test_the_result_depends_on_the_name_and_not_on_what_ran_before():
     model, pair = small(sample_strategy="ddpm3"), random_pair(64, 64)
-    first = model.matte(*pair, Limits(), name="a").alpha
-    other = model.matte(*pair, Limits(), name="b").alpha
-    assert torch.equal(first, model.matte(*pair, Limits(), name="a").alpha)
+    first = matte(model, *pair, Limits(), name="a").alpha
+    other = matte(model, *pair, Limits(), name="b").alpha
+    assert torch.equal(first, matte(model, *pair, Limits(), name="a").alpha)
     assert not torch.equal(first, other)
 
 
@@ -215,5 +216,5 @@ def test_the_memory_estimate_grows_with_the_image_and_falls_with_the_limits(vari
     with torch.device("meta"):
         model = build(variant)
     usual, tight = Limits(), Limits(chunk_tokens=512, tile_px=300 * 300)
-    assert model.memory_cost(4096, 4096, usual) > model.memory_cost(1024, 1024, usual)
-    assert model.memory_cost(768, 768, tight) < model.memory_cost(768, 768, usual)
+    assert memory_cost(model, 4096, 4096, usual) > memory_cost(model, 1024, 1024, usual)
+    assert memory_cost(model, 768, 768, tight) < memory_cost(model, 768, 768, usual)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from modeling.decoder.diffusion_decoder import DiffusionDecoder, encode_time
-from modeling.inference.diffusion_tiles import halo_cells
+from modeling.inference.diffusion_tiles import decoder_reach, halo_cells
 
 SHALLOW = {"down_channels": [7, 4, 6, 8], "up_channels": [12, 10, 8, 6, 4]}
 DEEP = {"down_channels": [7, 4, 6, 8, 8], "up_channels": [12, 10, 10, 8, 6, 4]}
@@ -28,7 +28,7 @@ def random_inputs(net, height, width, batch=1):
 def test_reach_is_what_gradients_say(sizes):
     net = decoder(sizes, positive=True)
     stride = net.feature_stride
-    side = 2 * (max(net.reach()) // stride + 2) * stride
+    side = 2 * (max(decoder_reach(net)) // stride + 2) * stride
     logits = []
     net.matting_head.register_forward_hook(lambda module, args, out: logits.append(out))  # the sigmoid saturates
     # A strip one cell wide: rows are what is looked at, and a pixel reaches all of them in its own column.
@@ -41,7 +41,7 @@ def test_reach_is_what_gradients_say(sizes):
         for touched in image:
             image_reach = max(image_reach, pixel - int(touched[0]), int(touched[-1]) - pixel)
         feature_reach = max(feature_reach, pixel - int(cells[0]) * stride, int(cells[-1] + 1) * stride - 1 - pixel)
-    assert net.reach() == (image_reach, feature_reach)
+    assert decoder_reach(net) == (image_reach, feature_reach)
 
 
 @pytest.mark.parametrize("sizes", [SHALLOW, DEEP], ids=["shallow", "deep"])

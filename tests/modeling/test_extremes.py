@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.backbone.attention import attend
 from modeling.backbone.routing import LTRM, Router
+from modeling.inference import vit as executor
 from modeling.inference.predictor import Predictor
+from modeling.inference.vit import attend_lean, token_scores
 from tests.modeling.small import small_mematte
 
 SIDE = 625  # tokens; 100 megapixels
@@ -21,7 +22,7 @@ def test_the_router_of_100_megapixels_has_an_exact_mean() -> None:
         local = torch.cat([router.in_conv(rows).double() for rows in tokens[0].split(25)])
         mean = local[..., 4:].mean(dim=(0, 1)).float().expand(25, SIDE, 4)
         expected = router.out_conv(torch.cat([local[:25, :, :4].float(), mean], dim=-1)).log_softmax(-1)
-        found = router(tokens, chunk_tokens=5000)
+        found = token_scores(router, tokens, 5000)
     torch.testing.assert_close(found[0, :25], expected, rtol=0, atol=1e-6)
 
 
@@ -30,9 +31,11 @@ def test_pooling_100_megapixels_in_half_precision(dtype: torch.dtype, monkeypatc
     """The sum is 10^10, of which float16 holds 65504; bfloat16 would stop to count at 256 tokens."""
     branch, value = LTRM(4), 30_000.0
     torch.nn.init.constant_(branch.eca.conv.weight, 1e-5)
-    monkeypatch.setattr(branch, "_refine", lambda tokens, skip, keep: tokens[:, skip : skip + keep].clone())
+    monkeypatch.setattr(
+        executor, "refine_rows", lambda branch, tokens, skip, keep: tokens[:, skip : skip + keep].clone()
+    )
     with torch.no_grad():
-        found = branch(torch.full((1, SIDE, SIDE, 4), value, dtype=dtype), chunk_tokens=50_000)
+        found = executor.refine(branch, torch.full((1, SIDE, SIDE, 4), value, dtype=dtype), 50_000)
     reach = min(3, branch.eca.conv.weight.numel())  # channels that an inner one sees
     gate = 1 + torch.tensor(reach * value * 1e-5).sigmoid()
     assert found.isfinite().all()
@@ -42,7 +45,7 @@ def test_pooling_100_megapixels_in_half_precision(dtype: torch.dtype, monkeypatc
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_attention_over_many_tokens_is_a_mean(dtype: torch.dtype) -> None:
     keys, values = torch.zeros(1, 1, 100_000, 8, dtype=dtype), torch.full((1, 1, 100_000, 8), 3.0, dtype=dtype)
-    found = attend(torch.ones(1, 1, 4, 8, dtype=dtype), keys, values)
+    found = attend_lean(torch.ones(1, 1, 4, 8, dtype=dtype), keys, values)
     torch.testing.assert_close(found.float(), torch.full((1, 1, 4, 8), 3.0), rtol=2**-7, atol=0)
 
 
@@ -50,7 +53,7 @@ def test_attention_over_many_tokens_is_a_mean(dtype: torch.dtype) -> None:
 def test_attention_with_large_logits_stays_between_its_values(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     q, k, v = (torch.randn(1, 2, 500, 16).to(dtype) for _ in range(3))
-    found = attend(q * 1e4, k * 1e4, v)
+    found = attend_lean(q * 1e4, k * 1e4, v)
     assert found.isfinite().all()
     assert found.amin() >= v.amin() and found.amax() <= v.amax()
 

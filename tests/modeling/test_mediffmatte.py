@@ -5,8 +5,8 @@ from detectron2.config import LazyConfig, instantiate
 
 from modeling.backbone.vit import ViT
 from modeling.decoder.diffusion_decoder import DiffusionDecoder
-from modeling.inference.diffusion_tiles import trimap_classes
 from modeling.inference.predictor import Predictor
+from modeling.inputs import trimap_classes
 from modeling.losses.criteria import MEDiffMatteCriterion
 from modeling.mediffmatte import MEDiffMatte
 from tools.reference.diffmatte import ROOT

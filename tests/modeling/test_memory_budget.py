@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from modeling import Predictor
+from modeling.inference import vit as executor
 from modeling.inference.budget import Limits
 from tests.modeling.small import small_mematte, small_vitmatte
 from tools.benchmarks.scene import make_scene
@@ -59,12 +60,15 @@ def test_images_of_many_sizes_leave_nothing_behind(build) -> None:
 
 
 @pytest.mark.parametrize("build", [small_mematte, small_vitmatte])
-def test_the_grid_of_tokens_exists_once_while_blocks_run(build) -> None:
+def test_the_grid_of_tokens_exists_once_while_blocks_run(build, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the branch result of a block, no second copy of the whole grid is held from one block to the next."""
     model = build().requires_grad_(False)
     vit, held = model.backbone, []
-    for block in vit.blocks:
-        infer = block.infer_
-        block.infer_ = lambda tokens, *rest, infer=infer: (held.append(tokens.data_ptr()), infer(tokens, *rest))[1]
-    vit.infer_(torch.randn(1, 20, 30, vit.embed_dim), Limits(chunk_tokens=64))
+    run_block = executor.run_block_
+    monkeypatch.setattr(
+        executor,
+        "run_block_",
+        lambda block, tokens, *rest: (held.append(tokens.data_ptr()), run_block(block, tokens, *rest))[1],
+    )
+    executor.encode_patches_(vit, torch.randn(1, 20, 30, vit.embed_dim), Limits(chunk_tokens=64))
     assert len(held) == len(vit.blocks) and len(set(held)) == 1

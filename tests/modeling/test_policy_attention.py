@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modeling.backbone.block import Block
+from modeling.backbone.vit import Block
 from tools.reference.golden.training import routed_backbone
 
 

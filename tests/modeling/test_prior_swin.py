@@ -1,7 +1,7 @@
 import torch
 
 from modeling.backbone.prior_swin import PriorSwin, area_means
-from modeling.inference.budget import Limits
+from modeling.inference.swin import encode_prior
 
 
 def small():
@@ -30,7 +30,7 @@ def test_each_block_sees_three_more_prior_tokens_than_the_one_before():
 @torch.no_grad()
 def test_limits_do_not_change_the_result():
     net, x = small(), random_input()
-    bounded = net(x, Limits(chunk_tokens=60)).features
+    bounded = encode_prior(net, x, 60).features
     torch.testing.assert_close(bounded, net(x).features, atol=1e-5, rtol=0)
 
 

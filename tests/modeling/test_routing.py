@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from modeling.backbone.routing import LTRM, ChannelAttention, Router, decide, gumbel_policy, keep_maps, kept_ratio
+from modeling.inference.vit import refine, token_scores
 
 
 def logp_of(margins: list[list[float]]) -> torch.Tensor:
@@ -38,8 +39,8 @@ def test_router_and_light_branch_work_in_chunks() -> None:
     router, branch = Router(32), LTRM(32)
     with torch.no_grad():
         for chunk_tokens in (1, 9, 16):
-            torch.testing.assert_close(router(tokens, chunk_tokens), router(tokens))
-            torch.testing.assert_close(branch(tokens, chunk_tokens), branch(tokens))
+            torch.testing.assert_close(token_scores(router, tokens, chunk_tokens), router(tokens))
+            torch.testing.assert_close(refine(branch, tokens, chunk_tokens), branch(tokens))
 
 
 def test_the_router_stays_in_float32() -> None:

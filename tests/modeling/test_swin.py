@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from modeling.backbone.swin import (
-    PatchEmbed,
+    NormedPatchEmbed,
     PatchMerging,
     SwinBlock,
     SwinEncoder,
@@ -13,6 +13,7 @@ from modeling.backbone.swin import (
     relative_position_index,
     to_windows,
 )
+from modeling.inference.swin import run_block
 from tools.reference.weights import fill_
 
 
@@ -84,7 +85,7 @@ def test_bands_equal_whole(height: int, width: int, shift: int):
     tokens, prior = torch.randn(2, height, width, 16), torch.randn(2, 3, 16)
     whole = block(tokens, prior)
     for chunk in (1, 150, 10_000):
-        torch.testing.assert_close(block(tokens, prior, chunk_tokens=chunk), whole, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(run_block(block, tokens, prior, chunk), whole, rtol=1e-6, atol=1e-6)
 
 
 def test_windows_round_trip_and_index():
@@ -138,6 +139,6 @@ def test_stochastic_depth_drops_whole_samples_in_training_only():
 
 @torch.no_grad()
 def test_encoder_sizes():
-    encoder = SwinEncoder(PatchEmbed(6, 24, 4, 4, 0), 24, (1, 1), (3, 6))
+    encoder = SwinEncoder(NormedPatchEmbed(6, 24, 4, 4, 0), 24, (1, 1), (3, 6))
     features = encoder(torch.randn(1, 6, 32, 64))
     assert [tuple(f.shape) for f in features] == [(1, 24, 8, 16), (1, 48, 4, 8)]

@@ -4,7 +4,8 @@ import copy
 
 import torch
 
-from modeling.losses.criteria import MEMatteCriterion, training_trimap
+from modeling.inputs import training_trimap
+from modeling.losses.criteria import MEMatteCriterion
 from tests.modeling.small import small_mematte, small_vit
 
 LOSSES = (

@@ -3,6 +3,7 @@ import torch
 
 from modeling.backbone.vit import ViT
 from modeling.inference.budget import Limits
+from modeling.inference.vit import encode_patches_
 from tests.modeling.small import small_vit
 from tools.reference.transformer import encode_image
 
@@ -34,7 +35,7 @@ def test_capped_tokens_equal_the_written_out_choice() -> None:
     vit = small_vit(True)
     image = patches(vit, 1, 6, 11)
     expected, decisions = encode_image(vit, image[0], cap=5)
-    encoding = vit.infer_(vit.embed(image), Limits(max_tokens=5))
+    encoding = encode_patches_(vit, vit.patch_embed(image), Limits(max_tokens=5))
     assert [keep.flatten().nonzero()[:, 0].tolist() for keep in encoding.keep] == decisions
     assert max(len(kept) for kept in decisions) == 5
     torch.testing.assert_close(encoding.tokens[0], expected, rtol=1e-4, atol=2e-5)
@@ -46,8 +47,8 @@ def test_capped_tokens_equal_the_written_out_choice() -> None:
 def test_chunks_change_nothing(routed: bool, chunk_tokens: int) -> None:
     vit = small_vit(routed)
     image = patches(vit, 2, 13, 7)
-    whole = vit.infer_(vit.embed(image), Limits(chunk_tokens=10**6))
-    chunked = vit.infer_(vit.embed(image), Limits(chunk_tokens=chunk_tokens))
+    whole = encode_patches_(vit, vit.patch_embed(image), Limits(chunk_tokens=10**6))
+    chunked = encode_patches_(vit, vit.patch_embed(image), Limits(chunk_tokens=chunk_tokens))
     torch.testing.assert_close(chunked.tokens, whole.tokens, rtol=1e-5, atol=1e-5)
     assert all(torch.equal(a, b) for a, b in zip(chunked.keep, whole.keep, strict=True))
 
@@ -59,9 +60,9 @@ def test_images_of_a_batch_never_see_each_other(routed: bool) -> None:
     images = patches(vit, 3, 6, 8)
     images[2] *= 3  # another share of kept tokens
     limits = Limits(max_tokens=7)
-    together = vit.infer_(vit.embed(images), limits)
+    together = encode_patches_(vit, vit.patch_embed(images), limits)
     for index in range(3):
-        alone = vit.infer_(vit.embed(images[index : index + 1]), limits)
+        alone = encode_patches_(vit, vit.patch_embed(images[index : index + 1]), limits)
         torch.testing.assert_close(together.tokens[index], alone.tokens[0], rtol=1e-5, atol=1e-5)
         for all_kept, kept in zip(together.keep, alone.keep, strict=True):
             assert torch.equal(all_kept[index], kept[0])
@@ -72,15 +73,15 @@ def test_images_of_a_batch_never_see_each_other(routed: bool) -> None:
 def test_a_cap_of_all_tokens_is_no_cap() -> None:
     vit = small_vit(True)
     image = patches(vit, 1, 6, 8)
-    capped = vit.infer_(vit.embed(image), Limits(max_tokens=48))
-    free = vit.infer_(vit.embed(image), Limits(max_tokens=None))
+    capped = encode_patches_(vit, vit.patch_embed(image), Limits(max_tokens=48))
+    free = encode_patches_(vit, vit.patch_embed(image), Limits(max_tokens=None))
     assert torch.equal(capped.tokens, free.tokens)
 
 
 @torch.no_grad()
 def test_a_cap_of_zero_keeps_none() -> None:
     vit = small_vit(True)
-    encoding = vit.infer_(vit.embed(patches(vit, 1, 6, 8)), Limits(max_tokens=0))
+    encoding = encode_patches_(vit, vit.patch_embed(patches(vit, 1, 6, 8)), Limits(max_tokens=0))
     assert not any(keep.any() for keep in encoding.keep)
 
 
@@ -138,7 +139,7 @@ def test_final_norm_is_the_last_step_of_every_path(routed: bool) -> None:
     with torch.no_grad():
         expected = torch.nn.functional.layer_norm(vit(image).tokens, (32,)) * 2 + 0.5
         torch.testing.assert_close(normed(image).tokens, expected, rtol=1e-4, atol=1e-4)
-        chunked = normed.infer_(normed.embed(image), Limits(chunk_tokens=10)).tokens
+        chunked = encode_patches_(normed, normed.patch_embed(image), Limits(chunk_tokens=10)).tokens
         torch.testing.assert_close(chunked, expected, rtol=1e-4, atol=1e-4)
     silent = [torch.zeros(1, 35, 2) for _ in vit.global_blocks]
     trained = normed.train()(image, silent).tokens

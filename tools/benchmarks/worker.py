@@ -17,8 +17,10 @@ from engine.build import build_model
 from modeling import Predictor, ViTMatte
 from modeling.backbone.routing import Router
 from modeling.checkpoints.transformers import our_name
+from modeling.inference import vit
 from modeling.inference.budget import Limits
 from modeling.inference.memory import in_use, use_huge_pages
+from modeling.inference.vit import token_scores
 from tools.benchmarks.parts import rates
 from tools.benchmarks.scene import make_scene
 from tools.reference import published
@@ -63,9 +65,26 @@ def load(point: Point) -> ViTMatte:
     """The network with the deterministic weights, its routers shifted as calibrated."""
     model = build_model(ROOT / "configs" / CONFIGS[point.network, point.variant])
     fill_(model.state_dict())
-    for router, shift in zip(getattr(model.backbone, "routers", []), point.router_shifts, strict=False):
+    for router, shift in zip(
+        model.backbone.routers if model.backbone.routed else (), point.router_shifts, strict=False
+    ):
         router.out_conv[-1].bias.data[0] += shift
     return model.eval().requires_grad_(False)
+
+
+class Calibrated(nn.Module):
+    """Router with the shift of its last bias with which it keeps a given share of the tokens."""
+
+    def __init__(self, router: Router, share: float) -> None:
+        super().__init__()
+        self.router, self.share, self.shift = router, share, 0.0
+
+
+@token_scores.register
+def _(calibrated: Calibrated, tokens: Tensor, chunk_tokens: int) -> Tensor:
+    logp = token_scores(calibrated.router, tokens, chunk_tokens)
+    calibrated.shift = -float((logp[..., 0] - logp[..., 1]).quantile(1 - calibrated.share))
+    return (logp + logp.new_tensor([calibrated.shift, 0])).log_softmax(dim=-1)  # the next blocks depend on it
 
 
 @torch.inference_mode()
@@ -73,17 +92,9 @@ def calibrate(point: Point, share: float) -> list[float]:
     """Shifts of the last bias of each router with which it keeps `share` of the tokens of the scene."""
     torch.set_num_threads(point.threads)
     model = load(replace(point, router_shifts=())).to(point.device)
-    shifts = []
-
-    def shift(router: Router, inputs: tuple, logp: Tensor) -> Tensor:
-        """In place of a router's output: what it would be with the shift, which the next blocks then depend on."""
-        shifts.append(-float((logp[..., 0] - logp[..., 1]).quantile(1 - share)))
-        return (logp + logp.new_tensor([shifts[-1], 0])).log_softmax(dim=-1)
-
-    for router in model.backbone.routers:
-        router.register_forward_hook(shift)
-    model.encode(*tensors(point), Limits(max_tokens=point.max_tokens))
-    return shifts
+    model.backbone.routers = nn.ModuleList(Calibrated(router, share) for router in model.backbone.routers)
+    vit.encode(model.backbone, *tensors(point), Limits(max_tokens=point.max_tokens))
+    return [router.shift for router in model.backbone.routers]
 
 
 def tensors(point: Point) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from modeling.backbone.routing import Router
+from modeling.inference.vit import token_scores
 
 
 class FixedShare(nn.Module):
@@ -15,8 +16,11 @@ class FixedShare(nn.Module):
             raise ValueError(f"share is {share}; it must be above 0 and at most 1")
         self.router, self.share = router, share
 
-    def forward(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
-        logp = self.router(tokens, chunk_tokens)  # (B, h, w, 2)
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.rank(self.router(tokens))
+
+    def rank(self, logp: Tensor) -> Tensor:
+        """The router's log-probabilities (B, h, w, 2) -> those with the decisions of this module."""
         margins = (logp[..., 0] - logp[..., 1]).flatten(1)  # (B, N)
         return _keeping(margins, torch.full((len(margins),), round(self.share * margins.shape[1])), logp)
 
@@ -29,11 +33,20 @@ class Shuffled(nn.Module):
         self.router = router
         self.generator = torch.Generator().manual_seed(seed)
 
-    def forward(self, tokens: Tensor, chunk_tokens: int | None = None) -> Tensor:
-        logp = self.router(tokens, chunk_tokens)  # (B, h, w, 2)
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.rank(self.router(tokens))
+
+    def rank(self, logp: Tensor) -> Tensor:
+        """The router's log-probabilities (B, h, w, 2) -> those with the decisions of this module."""
         counts = (logp[..., 0] > logp[..., 1]).flatten(1).sum(1)
         margins = torch.rand(logp[..., 0].flatten(1).shape, generator=self.generator)
         return _keeping(margins.to(logp.device), counts, logp)
+
+
+@token_scores.register(FixedShare)
+@token_scores.register(Shuffled)
+def _(stand_in: FixedShare | Shuffled, tokens: Tensor, chunk_tokens: int) -> Tensor:
+    return stand_in.rank(token_scores(stand_in.router, tokens, chunk_tokens))
 
 
 def _keeping(ranks: Tensor, counts: Tensor, like: Tensor) -> Tensor:

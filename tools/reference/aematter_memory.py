@@ -14,6 +14,7 @@ import torch
 
 from modeling.aematter import AEMatter
 from modeling.inference.budget import Limits
+from modeling.inference.executors import matte
 
 STATUS = Path("/proc/self/status")
 
@@ -33,7 +34,7 @@ def measure(model: AEMatter, mode: str, side: int, limits: Limits) -> dict[str, 
     if mode == "whole":
         model(image.float() / 255, trimap.float() / 255)
     else:
-        model.matte(image, trimap, limits)
+        matte(model, image, trimap, limits)
     return {"before_mib": before, "peak_mib": peak_mib(), "seconds": time.perf_counter() - start}
 
 

@@ -16,6 +16,7 @@ import torch
 from engine.build import build_model
 from modeling import Predictor
 from modeling.inference.budget import Limits
+from modeling.inference.executors import memory_cost
 from modeling.inference.memory import in_use, peak
 from tools.benchmarks.scene import make_scene
 from tools.reference.weights import fill_
@@ -32,7 +33,7 @@ def measure(config: str, height: int, width: int, share: float, overrides: list[
     predictor = Predictor(model, device="cpu")
     image, trimap = make_scene(height, width, "band")
     held = in_use(CPU)
-    predictor.max_memory = held + int(share * model.memory_cost(height, width, Limits()))
+    predictor.max_memory = held + int(share * memory_cost(model, height, width, Limits()))
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
     limits = predictor.choose_limits(height, width)
     predictor.run(image, trimap)

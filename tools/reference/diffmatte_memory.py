@@ -11,9 +11,10 @@ import time
 import torch
 from torch import Tensor
 
-from modeling.backbone.vit import Encoding
+from modeling.base import Encoding
 from modeling.diffmatte import DiffMatte
 from modeling.inference.budget import Limits
+from modeling.inference.executors import matte
 from tools.reference.aematter_memory import peak_mib
 from tools.reference.diffmatte import filled
 from tools.reference.published import encode
@@ -36,7 +37,7 @@ def measure(mode: str, height: int, width: int, steps: int = 2) -> dict[str, flo
     trimap[..., height // 3 :, :] = 128
     trimap[..., 2 * height // 3 :, :] = 255
     before, start = peak_mib(), time.perf_counter()
-    alpha = run_whole(model, image, trimap) if mode == "whole" else model.matte(image, trimap, Limits()).alpha
+    alpha = run_whole(model, image, trimap) if mode == "whole" else matte(model, image, trimap, Limits()).alpha
     unknown = alpha[trimap == 128].double()
     taken = {"peak_mib": peak_mib() - before, "seconds": time.perf_counter() - start}
     return {**taken, "alpha_mean": unknown.mean().item(), "alpha_std": unknown.std().item()}

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from modeling import ViTMatte
 from modeling.backbone.attention import merge_windows, partition_windows, relative_table
-from modeling.backbone.block import Attention, Block
 from modeling.backbone.routing import decide
-from modeling.backbone.vit import ViT
+from modeling.backbone.vit import Attention, Block, ViT
 from modeling.decoder.detail_capture import DetailCapture
 
 TILE_PX, OVERLAP_PX = 512, 64
@@ -54,7 +53,7 @@ def run_block(block: Block, tokens: Tensor, kept: Tensor | None) -> Tensor:
 
 def encode(vit: ViT, inputs: Tensor, max_tokens: int | None) -> Tensor:
     """(1, 4, H, W) -> features (1, C, h, w)."""
-    tokens = vit.embed(inputs)
+    tokens = vit.patch_embed(inputs)
     tokens = tokens + vit.positions(*tokens.shape[1:3])
     routers = iter(vit.routers if vit.routed else ())
     for index, block in enumerate(vit.blocks):

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from modeling.backbone.block import Block
-from modeling.backbone.vit import ViT
+from modeling.backbone.vit import Block, ViT
 
 
 def resized_table(table: Tensor, side: int) -> Tensor:

@@ -11,7 +11,9 @@ from torch import nn
 from engine.training import session
 from engine.training.average import WeightAverage
 from engine.training.validation import validate, validation_pairs
+from modeling.base import MattingNetwork
 from modeling.checkpoints.weights import load_weights, read_state_dict
+from modeling.losses.distillation import Distilled
 from tests.engine.shrunk import leave_checkpoint
 from tests.engine.training.test_trainer import tiny
 from tests.engine.training.test_validation import folder  # noqa: F401
@@ -21,8 +23,21 @@ from tools.export_checkpoint import main as export
 EMA = ("train.ema_decay=0.9", "train.max_iter=4", "train.checkpoint_period=2", "train.image_period=1000")
 
 
+class Linear(MattingNetwork, nn.Linear):
+    """A network with a single weight."""
+
+
+class Taught(Distilled):
+    """A network with statistics and a teacher."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(2)
+        self.teacher_backbone = nn.Linear(2, 2)
+
+
 def test_the_average_grows_longer_up_to_its_decay():
-    model = nn.Linear(1, 1, bias=False)
+    model = Linear(1, 1, bias=False)
     average = WeightAverage(model, decay=0.5)
     expected = 0.0
     for step in range(1, 6):
@@ -34,16 +49,15 @@ def test_the_average_grows_longer_up_to_its_decay():
 
 
 def test_the_teacher_stays_out_and_statistics_are_averaged():
-    model = nn.Sequential(nn.BatchNorm2d(2))
-    model.register_module("teacher_backbone", nn.Linear(2, 2))
+    model = Taught()
     average = WeightAverage(model, decay=0.5)
-    model[0].running_mean.fill_(4.0)
+    model.norm.running_mean.fill_(4.0)
     average.update(1)
-    model[0].running_mean.fill_(8.0)
+    model.norm.running_mean.fill_(8.0)
     average.update(10)
     assert model.teacher_backbone is not None
-    assert set(average.state_dict()) == set(nn.Sequential(nn.BatchNorm2d(2)).state_dict())
-    assert average.model[0].running_mean.tolist() == [6.0, 6.0]
+    assert set(average.state_dict()) == {f"norm.{name}" for name in model.norm.state_dict()}
+    assert average.model.norm.running_mean.tolist() == [6.0, 6.0]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import torch.multiprocessing as mp
 from detectron2.config import instantiate
 from torch.nn.parallel import DistributedDataParallel
 
-from modeling.losses.criteria import MEMatteCriterion, training_trimap
+from modeling.inputs import training_trimap
+from modeling.losses.criteria import MEMatteCriterion
 from tests.engine.synthetic import composite
 from tests.engine.training.test_trainer import TINY, load_config
 from tools.reference.weights import fill_

@@ -5,7 +5,7 @@ import torch
 
 from engine.training.logits import BoundLogits, bound_logits_
 from modeling import ViTMatte
-from modeling.backbone.block import Block
+from modeling.backbone.vit import Block
 from tests.modeling.small import small_decoder, small_vit
 
 DIM, HEADS, SIDE = 32, 2, 4

@@ -11,6 +11,7 @@ from engine.build import load_config
 from engine.training import session as run
 from engine.training.optim import layer_factor, parameter_groups
 from engine.training.validation import validate
+from modeling.base import MattingNetwork
 from modeling.checkpoints.weights import load_weights
 from modeling.diffmatte import DiffMatte
 from modeling.inference.predictor import Predictor
@@ -69,9 +70,8 @@ def test_rates_fall_with_depth_in_diffmattes_vit():
     names = ("model.backbone.pos_embed", "model.backbone.blocks.0.norm1.weight", "model.backbone.blocks.2.residual.x",
              "model.decoder.time_embed.0.weight")  # fmt: skip
     assert [layer_factor(name, 12, 0.65) for name in names] == pytest.approx([0.65**13, 0.65**12, 1, 1])
-    model = SimpleNamespace(backbone=torch.nn.Linear(2, 2))
-    with pytest.raises(ValueError, match=r"needs the numbered blocks of a ViT, not Linear: set it to null"):
-        parameter_groups(model, 1e-3, 0.1, layer_decay=0.65)
+    with pytest.raises(ValueError, match=r"numbered blocks of a ViT; this MattingNetwork has none: set it to null"):
+        parameter_groups(MattingNetwork(), 1e-3, 0.1, layer_decay=0.65)
 
 
 @pytest.mark.parametrize("name", ["DiffMatte_ViTS", "DiffMatte_SwinT", "DiffMatte_Res34"])

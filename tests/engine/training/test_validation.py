@@ -9,7 +9,6 @@ import torch
 from detectron2.config import instantiate
 
 from engine.training import session as run
-from engine.training.average import student_copy
 from engine.training.validation import validate, validation_pairs
 from metrics.scores import METRICS, score_pair
 from modeling.inference.predictor import Predictor
@@ -49,7 +48,7 @@ def test_the_scores_are_those_of_the_scoring_functions(tmp_path, folder):
     model = instantiate(tiny(tmp_path).model)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     scores = validate(model, validation_pairs(folder), torch.device("cpu"))
-    predictor = Predictor(student_copy(model), device="cpu")
+    predictor = Predictor(model.student_copy(), device="cpu")
     single = []
     for index in range(3):
         read = [cv2.imread(str(folder / kind / f"{index}.png"), flag)
@@ -78,8 +77,8 @@ def test_the_copy_has_no_teacher_and_the_model_keeps_it(tmp_path):
     config = tiny(tmp_path)
     model = instantiate(config.model)
     model.attach_teacher(instantiate(config.teacher))
-    assert student_copy(model).teacher_backbone is None and model.teacher_backbone is not None
+    assert model.student_copy().teacher_backbone is None and model.teacher_backbone is not None
     plain = ViTMatte(instantiate(config.teacher), instantiate(config.model.decoder))
-    assert student_copy(plain) is not plain
-    names = {name for name, _ in student_copy(plain).named_parameters()}
+    assert plain.student_copy() is not plain
+    names = {name for name, _ in plain.student_copy().named_parameters()}
     assert names == {name for name, _ in plain.named_parameters()}

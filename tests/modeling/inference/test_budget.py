@@ -1,6 +1,7 @@
 import pytest
 
 from modeling.inference.budget import Limits, fit, parse_memory
+from modeling.inference.executors import memory_cost
 from tests.modeling.small import small_mematte, small_vitmatte
 
 
@@ -48,6 +49,6 @@ def test_half_the_working_set_keeps_the_cap() -> None:
 @pytest.mark.parametrize("build", [small_mematte, small_vitmatte])
 def test_the_cost_model_grows_with_everything(build) -> None:
     model = build()
-    base = model.memory_cost(1000, 1000, Limits())
-    assert model.memory_cost(2000, 1000, Limits()) > base
-    assert model.memory_cost(1000, 1000, Limits(chunk_tokens=1024, tile_px=160 * 160)) < base
+    base = memory_cost(model, 1000, 1000, Limits())
+    assert memory_cost(model, 2000, 1000, Limits()) > base
+    assert memory_cost(model, 1000, 1000, Limits(chunk_tokens=1024, tile_px=160 * 160)) < base

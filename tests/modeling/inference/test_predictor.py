@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from modeling import AEMatter, CheapMatting, MattingOutput, Predictor
+from modeling.base import MattingNetwork
 from modeling.inference.budget import Limits
+from modeling.inference.executors import matte
 from modeling.inference.predictor import choose_device, choose_dtype
 from tests.modeling.small import small_mematte, small_vitmatte
 from tests.modeling.test_diffmatte import small as small_diffmatte
@@ -113,15 +115,17 @@ def test_out_of_memory_is_retried_with_half_the_working_set(
     predictor = Predictor(small_mematte(), device="cpu")
     image, trimap = pair(64, 64)
     expected = predictor.predict(image, trimap)
-    matte, tried = predictor.model.matte, []
+    tried = []
 
-    def scarce(image: torch.Tensor, trimap: torch.Tensor, limits: Limits) -> MattingOutput:
+    def scarce(
+        network: MattingNetwork, image: torch.Tensor, trimap: torch.Tensor, limits: Limits, name: str
+    ) -> MattingOutput:
         tried.append(limits)
         if len(tried) < 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return matte(image, trimap, limits)
+        return matte(network, image, trimap, limits, name)
 
-    monkeypatch.setattr(predictor.model, "matte", scarce)
+    monkeypatch.setattr("modeling.inference.predictor.matte", scarce)
     np.testing.assert_allclose(predictor.predict(image, trimap), expected, atol=1e-6)
     assert [limits.chunk_tokens for limits in tried] == [4096, 2048, 1024]
     assert caplog.text.count("out of memory; trying again with") == 2
@@ -130,11 +134,13 @@ def test_out_of_memory_is_retried_with_half_the_working_set(
 def test_out_of_memory_is_retried_three_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     predictor, tried = Predictor(small_mematte(), device="cpu"), []
 
-    def exhausted(image: torch.Tensor, trimap: torch.Tensor, limits: Limits) -> MattingOutput:
+    def exhausted(
+        network: MattingNetwork, image: torch.Tensor, trimap: torch.Tensor, limits: Limits, name: str
+    ) -> MattingOutput:
         tried.append(limits)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(predictor.model, "matte", exhausted)
+    monkeypatch.setattr("modeling.inference.predictor.matte", exhausted)
     with pytest.raises(MemoryError, match=r"out of memory even with .* use a smaller image or --max-tokens"):
         predictor.predict(*pair(64, 64))
     assert len(tried) == 4
@@ -227,15 +233,17 @@ def test_tta_shrinks_the_pieces_once_for_all_views(monkeypatch: pytest.MonkeyPat
     predictor = Predictor(small_mematte(), device="cpu", tta=True)
     inputs = pair(64, 48)
     expected = predictor.predict(*inputs)
-    matte, tried = predictor.model.matte, []
+    tried = []
 
-    def scarce(image: torch.Tensor, trimap: torch.Tensor, limits: Limits) -> MattingOutput:
+    def scarce(
+        network: MattingNetwork, image: torch.Tensor, trimap: torch.Tensor, limits: Limits, name: str
+    ) -> MattingOutput:
         tried.append(limits.chunk_tokens)
         if limits.chunk_tokens > 1024:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return matte(image, trimap, limits)
+        return matte(network, image, trimap, limits, name)
 
-    monkeypatch.setattr(predictor.model, "matte", scarce)
+    monkeypatch.setattr("modeling.inference.predictor.matte", scarce)
     np.testing.assert_allclose(predictor.predict(*inputs), expected, atol=1e-6)
     assert tried == [4096, 2048] + [1024] * 8
 
@@ -243,7 +251,7 @@ def test_tta_shrinks_the_pieces_once_for_all_views(monkeypatch: pytest.MonkeyPat
 def test_tta_budget_holds_for_the_turned_image_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modeling.inference.predictor.in_use", lambda _: 0)
     model = small_vitmatte()
-    monkeypatch.setattr(model, "memory_cost", lambda height, width, limits: 10**6 * width)
+    monkeypatch.setattr("modeling.inference.predictor.memory_cost", lambda _, height, width, limits: 10**6 * width)
     assert Predictor(model, device="cpu", max_memory="1GB").choose_limits(3000, 100) == Limits()
     with pytest.raises(ValueError, match=r"needs about 3\.00 GB where 1\.00 GB are left"):
         Predictor(model, device="cpu", max_memory="1GB", tta=True).choose_limits(3000, 100)

@@ -3,6 +3,7 @@ import torch
 
 from modeling.inference import prior
 from modeling.inference.budget import Limits
+from modeling.inference.executors import matte
 from modeling.inference.prior import closed_form_prior
 from tests.modeling.small import small_mematte, small_vitmatte
 from tests.modeling.test_closed_form import scene
@@ -54,7 +55,7 @@ def test_tiles_and_strips_of_networks_with_a_prior_equal_the_whole(
     unknown = trimap == 128
     with torch.no_grad():
         whole = model(image / 255, torch.where(unknown, 128 / 255, trimap / 255)).alpha
-    pieces = model.matte(image, trimap, Limits(chunk_tokens=5, tile_px=96 * 96)).alpha
+    pieces = matte(model, image, trimap, Limits(chunk_tokens=5, tile_px=96 * 96)).alpha
     torch.testing.assert_close(pieces[unknown], whole[unknown], rtol=0, atol=1e-5)
 
 
@@ -63,7 +64,7 @@ def test_an_untrained_network_with_a_prior_returns_it() -> None:
     for parameter in model.decoder.matting_head.matting_convs[-1].parameters():
         torch.nn.init.zeros_(parameter)
     expected = closed_form_prior(image, trimap) / 255
-    alpha = model.matte(image, trimap, Limits()).alpha
+    alpha = matte(model, image, trimap, Limits()).alpha
     assert (alpha - expected).abs()[trimap == 128].max() < 0.011
 
 

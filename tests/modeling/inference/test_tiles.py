@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from modeling.backbone.vit import Encoding
+from modeling.base import Encoding
 from modeling.decoder.detail_capture import DetailCapture
 from modeling.inference.tiles import CELL_PX, HALO_CELLS, Box, cover, decoded_cells, grid, unknown_cells
+from modeling.inference.vitmatte import decode_boxes
 from modeling.inputs import published_size
 from tests.modeling.small import WIDTH, small_vitmatte
 
@@ -63,8 +64,8 @@ def tiled_and_whole(height: int, width: int, boxes: list[Box] | None = None, sid
         torch.randint(0, 3, (1, 1, height, width), generator=generator)
     ]
     with torch.no_grad():
-        whole = model.decode_boxes(Encoding(tokens), image, trimap, [Box(0, rows, 0, cols)])
-        tiled = model.decode_boxes(Encoding(tokens), image, trimap, boxes or grid(rows, cols, side))
+        whole = decode_boxes(model, Encoding(tokens), image, trimap, [Box(0, rows, 0, cols)])
+        tiled = decode_boxes(model, Encoding(tokens), image, trimap, boxes or grid(rows, cols, side))
     assert whole.shape == (1, 1, height, width)
     return float((whole - tiled).abs().max())
 

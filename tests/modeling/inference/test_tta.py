@@ -33,10 +33,3 @@ def test_mean_of_an_orientation_dependent_prediction():
 
     image = torch.zeros(1, 3, 4, 4)
     torch.testing.assert_close(predict_views(left_half, image, image[:, :1]), torch.full((1, 1, 4, 4), 0.5))
-
-
-def test_quantised_mean_cuts_levels_twice():
-    values = iter([10.9, 10.9, 10.9, 10.9, 11.9, 11.9, 11.9, 11.9])
-    image = torch.zeros(1, 3, 1, 1)
-    alpha = predict_views(lambda *_: torch.full((1, 1, 1, 1), next(values) / 255), image, image[:, :1], quantise=True)
-    assert round(alpha.item() * 255, 4) == 10  # mean of four 10 and four 11, cut down

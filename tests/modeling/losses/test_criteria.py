@@ -30,7 +30,7 @@ def test_gradients_are_finite_in_half_precision(dtype: torch.dtype):
 def test_the_share_is_held_over_all_blocks_or_in_each():
     alpha, trimap = torch.rand(1, 1, 64, 64), torch.full((1, 1, 64, 64), 0.5)
     keep = [torch.ones(1, 4, 4), torch.zeros(1, 4, 4), torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)]  # 25 % in all
-    output = MattingOutput(alpha=alpha, keep=keep)
+    output = MattingOutput(alpha=alpha, policy=keep)
     over_all = MEMatteCriterion(ratio_weight=4.0)(output, alpha, trimap)["mse_ratio_loss"]
     in_each = MEMatteCriterion(ratio_weight=4.0, per_block=True)(output, alpha, trimap)["mse_ratio_loss"]
     assert over_all == 0
@@ -42,7 +42,7 @@ def test_distillation_counts_known_tokens_as_little_as_wanted():
     trimap[..., 40, 3] = 0.5  # one of the four tokens
     features = torch.tensor([[[[1.0, 2.0], [3.0, 1.0]]]])
     output = MattingOutput(
-        alpha=alpha, keep=[torch.ones(1, 2, 2)], features=features, teacher_features=torch.zeros(1, 1, 2, 2)
+        alpha=alpha, policy=[torch.ones(1, 2, 2)], features=features, teacher_features=torch.zeros(1, 1, 2, 2)
     )
     for weight, expected in [(1.0, 15 / 4), (0.5, (0.5 * 6 + 9) / 2.5), (0.0, 9.0)]:
         found = MEMatteCriterion(distill_known_weight=weight)(output, alpha, trimap)["distill_loss"]

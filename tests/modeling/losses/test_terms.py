@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from modeling.backbone.routing import ratio_loss
 from modeling.losses.terms import (
     band_loss,
     distillation_loss,
@@ -13,7 +14,6 @@ from modeling.losses.terms import (
     laplacian_pyramid,
     masked_l1,
     matting_losses,
-    ratio_loss,
     unknown_l1,
 )
 

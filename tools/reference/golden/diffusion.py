@@ -13,8 +13,8 @@ from modeling.base import MattingOutput
 from modeling.decoder.diffusion_decoder import encode_time
 from modeling.diffmatte import DiffMatte
 from modeling.diffusion import Schedule, Strategy, draw_times, normalise
-from modeling.inference.diffusion_tiles import trimap_classes, whole_window
 from modeling.inference.predictor import enforce_known
+from modeling.inputs import trimap_classes, whole_window
 from modeling.losses.criteria import DiffMatteCriterion
 from tools.reference.diffmatte import filled, inputs
 from tools.reference.golden.check import (

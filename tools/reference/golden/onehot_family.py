@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from modeling.aematter import AEMatter
 from modeling.cheapmatting import CheapMatting
 from modeling.inference.budget import Limits
-from modeling.inference.tta import predict_views
+from modeling.inference.executors import matte
+from modeling.inference.tta import undo_view, views
 from modeling.onehot import mirrored_input
 from tools.reference.golden.check import Arrays, Quantity, largest_difference, share_of_tolerance
 from tools.reference.weights import fill_
@@ -134,7 +135,7 @@ def check_inference(path: Path, arrays: Arrays) -> list[Quantity]:
     unknown = arrays["trimap"] == 128
     with torch.inference_mode():
         alpha, features = (aematter_pass if kind == "aematter" else cheapmatting_pass)(model, *unit)
-        bounded = model.matte(image, trimap, SMALLEST).alpha[0, 0].numpy()
+        bounded = matte(model, image, trimap, SMALLEST).alpha[0, 0].numpy()
         quantities = [
             Quantity("alpha", largest_difference(alpha, arrays["alpha"]), 2e-5),
             Quantity("alpha (bounded)", largest_difference(bounded[unknown], arrays["alpha"][unknown]), 2e-5),
@@ -167,8 +168,9 @@ def compare_levels(name: str, ours: np.ndarray, stored: np.ndarray) -> list[Quan
 def augmented_levels(model: nn.Module, image: Tensor, trimap: Tensor) -> np.ndarray:
     """The published augmented evaluation: (H, W) uint8."""
 
-    def predict(image: Tensor, trimap: Tensor) -> Tensor:
-        alpha = model(image.float() / 255, trimap.float() / 255).alpha
-        return alpha.masked_fill(trimap == 0, 0).masked_fill(trimap == 255, 1)
-
-    return (predict_views(predict, image, trimap, quantise=True)[0, 0] * 255).round().numpy().astype(np.uint8)
+    total = torch.zeros_like(trimap, dtype=torch.float32)
+    for index, (image_view, trimap_view) in enumerate(zip(views(image), views(trimap), strict=True)):
+        alpha = model(image_view.float() / 255, trimap_view.float() / 255).alpha
+        alpha = alpha.masked_fill(trimap_view == 0, 0).masked_fill(trimap_view == 255, 1)
+        total += (255 * undo_view(alpha, index)).floor()  # every view is cut down to whole levels, then their mean
+    return (total / 8).floor()[0, 0].numpy().astype(np.uint8)

@@ -11,7 +11,9 @@ from modeling.backbone.vit import ViT
 from modeling.base import MattingOutput
 from modeling.decoder.detail_capture import DetailCapture
 from modeling.inference.budget import Limits
-from modeling.losses.criteria import MEMatteCriterion, training_trimap
+from modeling.inference.vit import run_block_
+from modeling.inputs import training_trimap
+from modeling.losses.criteria import MEMatteCriterion
 from modeling.losses.terms import matting_losses
 from modeling.mematte import MEMatte
 from tools.reference.golden.check import (
@@ -69,7 +71,7 @@ def check_policy_attention(path: Path, arrays: Arrays) -> list[Quantity]:
     add("ltrm_out", block.efficient_block(x), 1e-5)
     add("router0_logp", vit.routers[0](x).flatten(1, 2), 1e-5)
     add("block2_train_out", block(x, policy), 2e-5)
-    add("block2_infer_out_image0", block.infer_(x[:1].clone(), Limits(), kept), 2e-5)
+    add("block2_infer_out_image0", run_block_(block, x[:1].clone(), Limits(), kept), 2e-5)
     return quantities
 
 
@@ -93,7 +95,7 @@ def check_train_step(path: Path, arrays: Arrays) -> list[Quantity]:
 
 
 def _compare_outputs(output: MattingOutput, arrays: Arrays) -> list[Quantity]:
-    keep = torch.stack([policy.flatten(1) for policy in output.keep]).round()
+    keep = torch.stack([kept.flatten(1) for kept in output.keep]).float()
     return [
         Quantity(name, largest_difference(ours.detach().numpy(), arrays[name]), tolerance)
         for name, ours, tolerance in (

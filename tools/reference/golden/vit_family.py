@@ -9,9 +9,11 @@ from detectron2.config import LazyConfig, instantiate
 from torch import Tensor
 
 from modeling import ViTMatte
-from modeling.backbone.vit import Encoding
+from modeling.base import Encoding
+from modeling.inference import vit
 from modeling.inference.budget import Limits
 from modeling.inference.tiles import Box, grid
+from modeling.inference.vitmatte import decode_boxes
 from modeling.inputs import published_size
 from tools.reference.golden.check import Arrays, Quantity, largest_difference
 from tools.reference.weights import fill_
@@ -47,8 +49,8 @@ def check_inference(path: Path, arrays: Arrays) -> list[Quantity]:
     trimap = torch.from_numpy(arrays["trimap"])[None, None]
     cap = int(arrays["max_number_token"]) if "max_number_token" in arrays else None
     with torch.inference_mode():
-        encoding = model.encode(image, trimap, Limits(max_tokens=cap))
-        alpha = model.decode_boxes(encoding, image, trimap, grid(*encoding.tokens.shape[1:3], TILE_CELLS))[0, 0]
+        encoding = vit.encode(model.backbone, image, trimap, Limits(max_tokens=cap))
+        alpha = decode_boxes(model, encoding, image, trimap, grid(*encoding.tokens.shape[1:3], TILE_CELLS))[0, 0]
         extended = _decode_extended(model, encoding, image, trimap) if "alpha_tiled" in arrays else None
     return _compare(arrays, alpha.numpy(), encoding, extended)
 
@@ -85,4 +87,4 @@ def _decode_extended(model: ViTMatte, encoding: Encoding, image: Tensor, trimap:
     height, width = (-(-side // 32) * 32 for side in encoding.tokens.shape[1:3])
     tokens = torch.zeros(1, height, width, encoding.tokens.shape[-1])
     tokens[:, : encoding.tokens.shape[1], : encoding.tokens.shape[2]] = encoding.tokens
-    return model.decode_boxes(Encoding(tokens), image, trimap, [Box(0, height, 0, width)])[0, 0]
+    return decode_boxes(model, Encoding(tokens), image, trimap, [Box(0, height, 0, width)])[0, 0]

@@ -1,17 +1,12 @@
-"""Bilinear doubling and convolution chains on a few rows of a map, equal to the same rows of the whole result."""
+"""Doubling and convolution chains on a few rows of a map, equal to the same rows of the whole result."""
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..inference.strips import Strip, row_strips
-
-
-def double(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C, 2H, 2W), bilinear."""
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+from ..decoder.blocks import double
+from .strips import Strip, row_strips
 
 
 def double_rows(x: Tensor, first: int, last: int) -> Tensor:
@@ -26,10 +21,10 @@ def map_strips(
     """Compute a map strip by strip.
 
     Args:
-        function: from a strip to the map's rows [first, last) as (B, C, last - first, W); what the strip's artificial
-            border spoils must lie inside the halo.
+        function: from a strip to the map's rows [first, last) as (B, C, last - first, W); rows that are wrong at the
+            strip's artificial border must lie inside the halo.
         height: rows of the map.
-        rows: rows of a strip; at least `height` for one strip.
+        rows: rows per strip; at least `height` for one strip.
         halo: rows around a strip on which its result depends.
         wanted: (height,) bool; strips without a wanted row are left zero.
 

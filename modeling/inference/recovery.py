@@ -1,0 +1,59 @@
+"""Running out of memory: the errors that say so, and the way out of a full device."""
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+# Only some allocators raise an error of their own type; the others are known by their words.
+_TEXTS = (
+    "out of memory",  # CUDA's runtime and driver, MPS
+    "can't allocate memory",  # PyTorch's allocator on the CPU
+    "not enough memory",  # the same on Windows
+    "status_alloc_failed",  # cuBLAS, cuDNN
+    "could not create a primitive",  # oneDNN
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if an error says that memory ran out, on a device or in the process."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _TEXTS)
+
+
+def copy_to_cpu(model: nn.Module) -> nn.Module:
+    """A copy of a model on the CPU that takes no memory of its device."""
+    tensors = [*model.parameters(), *model.buffers()]
+    on_cpu = {id(tensor): _like(tensor, tensor.detach().to("cpu", copy=True)) for tensor in tensors}
+    return copy.deepcopy(model, on_cpu)
+
+
+def _like(tensor: Tensor, value: Tensor) -> Tensor:
+    return nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
+
+
+def on_device_or_cpu(function: Callable[[torch.device], Result], device: torch.device | str) -> Result:
+    """`function(device)`, and `function(cpu)` where the device runs out of memory."""
+    device = torch.device(device)
+    try:
+        return function(device)
+    except (RuntimeError, MemoryError) as error:
+        if device.type == "cpu" or not is_out_of_memory(error):
+            raise
+        logger.warning("out of memory on %s: computing on the CPU instead", device)
+    release(device)
+    return function(torch.device("cpu"))
+
+
+def release(device: torch.device) -> None:
+    """Give what a device's allocator holds in reserve back to the device."""
+    if device.type == "cuda" and torch.cuda.is_available():
+        torch.cuda.empty_cache()

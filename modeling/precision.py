@@ -1,0 +1,59 @@
+"""Computing precision: autocast's type, and full float32 where rounding would move the result."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.amp import is_autocast_available
+
+
+def compute_dtype(tensor: Tensor) -> torch.dtype:
+    """Dtype of matrix products of `tensor`: autocast's where it is on, else its own."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+
+
+def autocast_off(device: torch.device) -> AbstractContextManager:
+    """Leave autocast, on devices that have one (the meta device has none)."""
+    return torch.autocast(device.type, enabled=False) if is_autocast_available(device.type) else nullcontext()
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Switch autocast and reduced-precision float32 products off for a few lines."""
+    previous = torch.get_float32_matmul_precision()
+    if previous != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        with autocast_off(device):
+            yield
+    finally:
+        if previous != "highest":
+            torch.set_float32_matmul_precision(previous)
+
+
+class ExactConvolutions:
+    """Context in which cuDNN computes float32 convolutions in float32 rather than TF32, its default.
+
+    TF32 keeps 10 bits of the mantissa: enough to send tokens another way than published. The switch is one for the
+    whole process, so that the last of several threads to leave restores it.
+    """
+
+    _lock, _inside, _previous = threading.Lock(), 0, True
+
+    def __enter__(self) -> None:
+        kind = ExactConvolutions
+        with kind._lock:
+            if kind._inside == 0:
+                kind._previous = torch.backends.cudnn.allow_tf32
+                torch.backends.cudnn.allow_tf32 = False
+            kind._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        kind = ExactConvolutions
+        with kind._lock:
+            kind._inside -= 1
+            if kind._inside == 0:
+                torch.backends.cudnn.allow_tf32 = kind._previous
