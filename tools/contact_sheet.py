@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import numpy as np
 
-from data.files import FileError, read_alpha, read_cutout, read_image, read_trimap, to_uint8, write_png
+from data.files import FileError, check_outputs, read_alpha, read_cutout, read_image, read_trimap, to_uint8, write_png
 from data.folders import Pair, find_pairs
 from data.products.previews import checkerboard, over, overlay_trimap, panels
 from engine.messages import log_to_terminal
@@ -93,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         found = zip(args.matte_dir, map(find_pairs, args.data_dir), strict=True)
         pairs = [(pair, folder) for folder, of_folder in found for pair in of_folder]
+        mattes = [folder / f"{pair.name}{end}.png" for pair, folder in pairs for end in ("", "_rgba")]
+        images = [path for pair, _ in pairs for path in (pair.image, pair.trimap, pair.alpha) if path]
+        check_outputs([args.output], [*mattes, *images])
     except FileError as error:
         logger.error("%s", error)
         return 2

@@ -5,6 +5,7 @@ Exit codes: 0 all made, 1 some files failed, 2 wrong arguments.
 
 import argparse
 import functools
+import glob
 import logging
 import os
 import sys
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from data.files import IMAGE_SUFFIXES, FileError, read_image, write_png
+from data.files import IMAGE_SUFFIXES, FileError, check_outputs, read_image, write_png
 from data.folders import images_by_name
 from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
 from data.parallel import available_cores, outcomes
@@ -93,10 +94,23 @@ def find_jobs(args: argparse.Namespace) -> list[Job]:
     return [Job(name, masks[name][0], images[name][0] if name in images else None) for name in sorted(masks)]
 
 
+def targets(job: Job, args: argparse.Namespace) -> tuple[Path, Path | None]:
+    """Files of the trimap and of its overlay; of instances, their names without the number."""
+    target = args.output / f"{job.name}.png" if job.name else args.output
+    return target, args.preview and (args.preview / f"{job.name}.png" if job.name else args.preview)
+
+
+def refuse_overwriting(jobs: Sequence[Job], args: argparse.Namespace) -> None:
+    """Raise FileError where an output would take the place of an input or of another output."""
+    outputs = [path for job in jobs for path in targets(job, args) if path]
+    if args.kind == "instances":  # their numbers are not known yet, but what they could overwrite is there
+        outputs = [file for path in outputs for file in path.parent.glob(f"{glob.escape(path.stem)}_*.png")]
+    check_outputs(outputs, (path for job in jobs for path in (job.mask, job.image) if path))
+
+
 def work(job: Job, args: argparse.Namespace) -> int:
     """Write the trimaps of one mask; returns how many."""
-    target = args.output / f"{job.name}.png" if job.name else args.output
-    preview = args.preview and (args.preview / f"{job.name}.png" if job.name else args.preview)
+    target, preview = targets(job, args)
     instances = args.kind == "instances"
     if not instances and not args.overwrite and target.is_file() and (preview is None or preview.is_file()):
         return 0
@@ -126,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, start = parse(argv), time.perf_counter()
     try:
         jobs = find_jobs(args)
+        refuse_overwriting(jobs, args)
     except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2

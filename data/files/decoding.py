@@ -27,8 +27,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff") + H
 MAX_JPEG_WORK = 10 * MAX_PIXELS  # scans times pixels: each scan of a few bytes may cost a pass over the whole picture
 ORIENTATION_TAG = 0x0112
 
-_TIFF = {"bits": 258, "photometric": 262, "planes": 284, "sample format": 339}
-_FLOATING_POINT, _SEPARATE_PLANES, _MIN_IS_WHITE = 3, 2, 0
+_TIFF = {"bits": 258, "photometric": 262, "channels": 277, "planes": 284, "sample format": 339}
+_SIGNED, _FLOATING_POINT = 2, 3  # sample formats
+_SEPARATE_PLANES, _MIN_IS_WHITE = 2, 0
 _GREY_OR_RGB = (0, 1, 2)  # values of the photometric tag that 16-bit files may have
 _JPEG_SCAN = b"\xff\xda"
 _PNG_END = b"IEND\xaeB`\x82"
@@ -210,9 +211,16 @@ def _tiff_tags(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
 
 
 def _check_tiff(path: str | Path, tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
-    if _FLOATING_POINT in tags.get(_TIFF["sample format"], ()):
+    """Refuse numbers that are no colours; Pillow would call some of them damaged, and misread others."""
+    numbers, bits = tags.get(_TIFF["sample format"], ()), max(tags.get(_TIFF["bits"], (1,)))
+    if _FLOATING_POINT in numbers:
         raise FileError(f"{path}: holds floating-point numbers; convert it to 8 or 16 bits per channel first")
-    if max(tags.get(_TIFF["bits"], (1,))) == 16 and tags.get(_TIFF["photometric"]) not in _GREY_OR_RGB:
+    may_be_labels = bits == 32 and tags.get(_TIFF["channels"], 1) == 1
+    if _SIGNED in numbers and not may_be_labels:
+        raise FileError(f"{path}: holds signed numbers; convert it to unsigned 8 or 16 bits per channel first")
+    if bits > 16 and not may_be_labels:
+        raise FileError(f"{path}: has {bits} bits per channel; convert it to 8 or 16 first")
+    if bits == 16 and tags.get(_TIFF["photometric"]) not in _GREY_OR_RGB:
         raise FileError(f"{path}: 16-bit TIFF files are read as grey or RGB only; convert it first")
 
 

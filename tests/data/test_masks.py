@@ -102,6 +102,8 @@ def test_palette_indices_are_instances_and_colour_is_not(tmp_path):
     palette.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
     palette.save(tmp_path / "a.png")
     assert np.array_equal(read_mask(tmp_path / "a.png", "instances"), labels)
+    Image.fromarray(labels.astype(np.int32) * 70_000).save(tmp_path / "a.tif")
+    assert np.array_equal(read_mask(tmp_path / "a.tif", "instances"), labels.astype(np.int32) * 70_000)
     Image.new("RGB", (3, 3)).save(tmp_path / "b.png")
     with pytest.raises(FileError, match="one number per object"):
         read_mask(tmp_path / "b.png", "instances")

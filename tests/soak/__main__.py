@@ -21,6 +21,7 @@ from modeling.inference.memory import bound_caches, use_huge_pages
 from tests.soak.faults import FAULTS
 from tests.soak.fuzz_checkpoints import Checkpoints
 from tests.soak.fuzz_commands import Commands
+from tests.soak.fuzz_folders import Folders
 from tests.soak.fuzz_pairs import Pairs
 from tests.soak.kills import TASKS, Kills, kill_and_resume
 from tests.soak.long_run import SETTLED, Growth, long_run
@@ -127,6 +128,7 @@ def _apart(folder: Path, count: int, sizes: int, onednn: bool) -> Growth:
 PARTS = (
     Part("pairs", 150, 10_000, functools.partial(fuzz, Pairs, "image and trimap")),
     Part("checkpoints", 80, 1_000, functools.partial(fuzz, Checkpoints, "checkpoint")),
+    Part("folders", 20, 1_000, functools.partial(fuzz, Folders, "folder with odd files")),
     Part("commands", 80, 1_000, functools.partial(fuzz, Commands, "command line and overrides")),
     Part("inference", 4, 100, functools.partial(kills, "inference")),
     Part("train", 2, 20, functools.partial(kills, "train")),

@@ -1,4 +1,4 @@
-"""Damaged images with damaged trimaps, through reading, a small network and writing."""
+"""Damaged images with damaged trimaps or masks, through reading, a small network and writing."""
 
 import os
 import random
@@ -6,13 +6,15 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import torch
 
-from data.files import MAX_BYTES, is_complete, write_alpha
+from data.files import MAX_BYTES, is_complete, read_metadata, write_alpha
 from data.folders import Pair
+from data.masks import read_mask
 from engine.batch.folders import read_pair
 from modeling.inference.predictor import Predictor
 from tests.modeling.small import small_mematte
@@ -30,7 +32,7 @@ NAMES = (
     "\udcff not utf-8",
     "'\"$(x)`",
 )
-COMMON = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # kinds of file that the reader takes
+COMMON = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "HEIC")  # kinds of file that the reader takes
 SUFFIXES = (".png", ".jpg", ".tif", ".webp", ".bmp")
 
 
@@ -54,6 +56,10 @@ def circle_of_links(path: Path) -> None:
 
 def link_to_zeros(path: Path) -> None:
     path.symlink_to("/dev/zero")
+
+
+def link_to_the_kernel(path: Path) -> None:
+    path.symlink_to("/proc/kmsg")  # reading waits for the next message
 
 
 def pipe(path: Path) -> None:
@@ -87,6 +93,7 @@ NO_FILES: tuple[Callable[[Path], None], ...] = (
     dangling_link,
     circle_of_links,
     link_to_zeros,
+    link_to_the_kernel,
     pipe,
     listening_socket,
     huge_hole,
@@ -128,6 +135,11 @@ class Pairs:
             pair = Pair(name, folder / "image" / f"{name}{suffix}", folder / "trimap" / f"{name}.png")
             make(pair.image, all_images(), chance)
             make(pair.trimap, all_trimaps(), chance if chance.random() < 0.4 else _Whole(chance))
+            if chance.random() < 0.3:
+                pair = replace(pair, trimap=None, mask=pair.trimap)
+            if chance.random() < 0.3:
+                read_mask(pair.image, "instances")  # any kind of file
+            read_metadata(pair.image)
             return self.matte(pair, folder / "out" / f"{name}.png")
         except ValueError as error:  # names are shown as they are; escaping them is the logging's work
             raise ValueError(str(error).replace(name, "NAME")) from error

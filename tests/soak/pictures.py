@@ -12,6 +12,8 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
+from data.files import READS_HEIC, encode_png
+
 SIDE = (24, 32)  # height, width
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F")
 OPTIONS: dict[str, tuple[dict, ...]] = {
@@ -95,23 +97,48 @@ def _with_metadata(rgba: Image.Image) -> dict[str, bytes]:
     return files
 
 
+def _scaled(pixels: np.ndarray, dtype: str | type) -> np.ndarray:
+    """8-bit values in another type; in 16 bits they span all levels."""
+    return pixels.astype(dtype) * np.array(257 if np.dtype(dtype) == np.uint16 else 1, dtype)
+
+
 def _deep(rgba: np.ndarray) -> dict[str, bytes]:
     """Files by OpenCV and tifffile: 16 and 32 bits, floats, planes, tiles, big files."""
     files, rgb = {}, rgba[..., :3]
     for dtype in (np.uint8, np.uint16):
         for name, pixels in (("grey", rgb[..., 0]), ("rgb", rgb), ("rgba", rgba)):
-            files[f"png {name} {dtype.__name__}"] = cv2.imencode(".png", pixels.astype(dtype) * 3)[1].tobytes()
+            files[f"png {name} {dtype.__name__}"] = encode_png(_scaled(pixels, dtype))
     for dtype in ("u1", "u2", "u4", "i1", "i2", "f2", "f4", "f8"):
         for compression in (None, "zlib", "lzw", "packbits"):
             for layout in ({}, {"planarconfig": "separate"}, {"tile": (16, 16)}, {"bigtiff": True}, {"byteorder": ">"}):
                 bigtiff = {key: layout[key] for key in ("bigtiff", "byteorder") if key in layout}
                 rest = {key: value for key, value in layout.items() if key not in bigtiff}
-                pixels, buffer = rgb.astype(dtype), io.BytesIO()
+                pixels, buffer = _scaled(rgb, dtype), io.BytesIO()
+                if "planarconfig" in layout:
+                    pixels = np.moveaxis(pixels, 2, 0)
                 try:
                     tifffile.imwrite(buffer, pixels, photometric="rgb", compression=compression, **rest, **bigtiff)
                 except Exception:  # codecs of an optional package
                     continue
                 files[f"tiff {dtype} {compression} {layout}"] = buffer.getvalue()
+    for dtype in (np.uint8, np.uint16):
+        buffer, grey = io.BytesIO(), _scaled(rgb[..., 1], dtype)
+        tifffile.imwrite(buffer, ~grey, photometric="miniswhite")
+        files[f"tiff min-is-white {dtype.__name__}"] = buffer.getvalue()
+    return files
+
+
+def _heic(picture: Image.Image) -> dict[str, bytes]:
+    """HEIC photographs, where they can be written."""
+    if not READS_HEIC:
+        return {}
+    import pillow_heif
+
+    files = {}
+    for mode in ("L", "RGB", "RGBA"):
+        buffer = io.BytesIO()
+        pillow_heif.from_pillow(picture.convert(mode)).save(buffer, quality=90)
+        files[f"HEIC {mode}"] = buffer.getvalue()
     return files
 
 
@@ -120,7 +147,7 @@ def all_images() -> dict[str, bytes]:
     """A photograph in hundreds of kinds of file, by what they are called."""
     rgba = scene(np.random.default_rng(0))
     picture = Image.fromarray(rgba)
-    return _by_pillow(picture) | _with_metadata(picture) | _deep(rgba)
+    return _by_pillow(picture) | _with_metadata(picture) | _deep(rgba) | _heic(picture)
 
 
 @cache

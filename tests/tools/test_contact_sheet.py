@@ -49,3 +49,11 @@ def test_a_missing_matte_is_named_and_the_others_shown(root: Path, caplog: pytes
 
 def test_no_data_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert sheet(tmp_path) == 2 and len(caplog.records) == 1
+
+
+def test_a_sheet_over_a_matte_is_refused(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "s").mkdir()
+    (root / "s/sheet.png").symlink_to(root / "out/a.png")
+    before = (root / "out/a.png").read_bytes()
+    assert sheet(root) == 2 and "would overwrite an input" in caplog.text
+    assert (root / "out/a.png").read_bytes() == before

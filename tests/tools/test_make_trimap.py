@@ -64,3 +64,20 @@ def test_wrong_arguments_exit_with_2(tmp_path, mask, arguments, monkeypatch):
         code = stop.code
     assert code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
+
+
+@pytest.mark.parametrize("extra", [["one.png"], ["t.png", "--preview", "one.png"], ["t.png", "--preview", "x/../t.png"],
+                                   ["link.png"], ["folder", "--kind", "instances"]])  # fmt: skip
+def test_an_output_over_an_input_is_refused_before_any_work(tmp_path, mask, monkeypatch, caplog, extra):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("one.png", mask)
+    (tmp_path / "link.png").symlink_to("one.png")
+    if extra[0] == "folder":
+        (tmp_path / "masks").mkdir()
+        for name in ("one.png", "one_255.png"):
+            cv2.imwrite(f"masks/{name}", mask)
+        (tmp_path / "folder").symlink_to("masks")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    assert main(["masks" if extra[0] == "folder" else "one.png", *extra, "--overwrite", "--workers", "1"]) == 2
+    assert "would overwrite" in caplog.text
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before

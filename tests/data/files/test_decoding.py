@@ -73,6 +73,11 @@ def test_tiff_whose_zero_is_white_is_inverted(tmp_path, dtype):
     [
         (tiff(np.zeros((4, 4, 3), np.float32), photometric="rgb"), "holds floating-point numbers; convert it to 8 or"),
         (tiff(np.zeros((4, 4, 4), np.uint16), photometric="separated"), "16-bit TIFF files are read as grey or RGB"),
+        (tiff(np.zeros((4, 4), np.int8)), "holds signed numbers; convert it to unsigned 8 or 16 bits"),
+        (
+            tiff(np.zeros((4, 4, 3), np.uint32), photometric="rgb"),
+            "has 32 bits per channel; convert it to 8 or 16 first",
+        ),
         (tiff(np.zeros((4, 4), np.uint32)), "has 32 bits per channel; convert it to 8 or 16 first"),
     ],
 )
