@@ -1,6 +1,7 @@
-"""Plot the curves of a training run: losses, scores, share of kept tokens.
+"""Plot the curves of a training run, or of several side by side: losses, scores, share of kept tokens.
 
-  python tools/plot_training.py output/MEMatte_T --output weights/MEMatte_T.png
+  python tools/plot_training.py output/MEMatte_T --output curves.png
+  python tools/plot_training.py output/first output/second --output comparison.png
 
 Exit codes: 0 written, 2 wrong arguments or a log that cannot be read.
 """
@@ -9,7 +10,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from engine.messages import log_to_terminal
 from tools import cli
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 logger = logging.getLogger("plot_training")
@@ -33,7 +35,7 @@ LOSSES = ("unknown_l1_loss", "loss_gradient_penalty", "loss_pha_laplacian", "dis
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line and check its values."""
     parser = cli.make_parser(__doc__)
-    parser.add_argument("run", type=Path, metavar="DIR", help=f"train.output_dir of a run, which holds {LOG}")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help=f"train.output_dir of runs, which hold {LOG}")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the picture (.png, .svg, .pdf)")
     parser.add_argument(
         "--smooth",
@@ -90,15 +92,38 @@ def draw(rows: Sequence[dict], smooth: int, title: str) -> "Figure":
     for key in shares:
         iterations, values = series(rows, key)
         kept.plot(iterations, smoothed(values, smooth), label=key.removeprefix("keep/"))
-    for panel, name in ((losses, "loss"), (scores, "validation"), (kept, "share of tokens kept")):
+    _finish(((losses, "loss"), (scores, "validation"), (kept, "share of tokens kept")))
+    return figure
+
+
+def draw_comparison(logs: Mapping[str, Sequence[dict]], smooth: int) -> "Figure":
+    """Three panels with one curve per run: loss of the unknown region, SAD of the validation, kept tokens."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    losses, scores, kept = figure.subplots(1, 3)
+    for name, rows in logs.items():
+        for panel, key, window in (
+            (losses, LOSSES[0], smooth),
+            (scores, "validation/sad", 1),
+            (kept, "keep/total", smooth),
+        ):
+            iterations, values = series(rows, key)
+            if len(values):
+                panel.plot(iterations, smoothed(values, window), label=name)
+    _finish(((losses, LOSSES[0]), (scores, "validation SAD"), (kept, "share of tokens kept")))
+    return figure
+
+
+def _finish(panels: Sequence[tuple["Axes", str]]) -> None:
+    for panel, name in panels:
         panel.set(xlabel="iteration", ylabel=name)
         panel.grid(alpha=0.3)
         if panel.lines:
             panel.legend(fontsize="small")
         else:
             panel.text(0.5, 0.5, "not logged", ha="center", transform=panel.transAxes)
-    losses.set_yscale("log")
-    return figure
+    panels[0][0].set_yscale("log")
 
 
 @cli.command
@@ -107,11 +132,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     log_to_terminal()
     try:
-        rows = read_log(args.run / LOG)
-        if not rows:
-            raise FileError(f"{args.run / LOG}: is empty")
+        logs = {}
+        for run in args.runs:
+            rows = read_log(run / LOG)
+            if not rows:
+                raise FileError(f"{run / LOG}: is empty")
+            logs[run.name if run.name not in logs else str(run)] = rows
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        draw(rows, args.smooth, args.run.name).savefig(args.output, dpi=110)
+        if len(logs) == 1:
+            figure = draw(rows, args.smooth, args.runs[0].name)
+        else:
+            figure = draw_comparison(logs, args.smooth)
+        figure.savefig(args.output, dpi=110)
     except (FileError, OSError) as error:
         logger.error("%s", error)
         return 2

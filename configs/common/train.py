@@ -21,4 +21,5 @@ def train_settings(name: str, total_batch_size: int, max_iter: int, checkpoint_p
         eval_period=checkpoint_period,
         log_period=10,
         image_period=2000,
+        wandb_project="",  # of Weights & Biases, which then gets all figures too (pip install wandb)
     )

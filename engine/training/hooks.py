@@ -1,6 +1,5 @@
-"""Hooks around the training steps: stopping on signals, the progress line, pictures for TensorBoard."""
+"""Hooks around the training steps: stopping on signals, frozen norms, recorded figures and pictures."""
 
-import datetime
 import logging
 import signal
 import threading
@@ -9,7 +8,6 @@ from types import FrameType
 import torch
 import torch.nn.functional as F
 from detectron2.engine import HookBase
-from detectron2.utils.events import EventWriter, get_event_storage
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -92,32 +90,3 @@ def sheet(sample: Sample) -> Tensor:
     columns = [sample.image, *(part.expand(-1, 3, -1, -1) for part in grey)]
     rows = torch.cat([column[:PICTURED] for column in columns], dim=3)  # (n, 3, H, columns * W)
     return torch.cat(list(rows), dim=1).clamp(0, 1).cpu()
-
-
-class ProgressLine(EventWriter):
-    """Logs one line: iteration, losses, speed, time left."""
-
-    def __init__(self, max_iter: int, window: int = 20) -> None:
-        self.max_iter, self.window = max_iter, window
-
-    def write(self) -> None:
-        storage = get_event_storage()
-        if storage.iter >= self.max_iter or "total_loss" not in storage.histories():
-            return
-        parts = [f"iter {storage.iter + 1}/{self.max_iter}"]
-        for name, label, form in (
-            ("total_loss", "loss", ".4f"),
-            ("unknown_l1_loss", "unknown L1", ".4f"),
-            ("keep/total", "kept", ".3f"),
-            ("lr", "lr", ".2e"),
-            ("images_per_second", "images/s", ".1f"),
-            ("data_wait", "data wait", ".1%"),
-        ):
-            if name in storage.histories():
-                parts.append(f"{label} {storage.history(name).median(self.window):{form}}")
-        if torch.cuda.is_available():
-            parts.append(f"memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
-        if "time" in storage.histories():
-            seconds = storage.history("time").median(1000) * (self.max_iter - storage.iter - 1)
-            parts.append(f"ETA {datetime.timedelta(seconds=int(seconds))}")
-        logger.info("  ".join(parts))

@@ -3,6 +3,9 @@
 import logging
 import math
 import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import instantiate
@@ -16,10 +19,11 @@ from torch.utils.data import DataLoader
 from data.folders import Pair
 from engine.training.average import AverageWeights, WeightAverage
 from engine.training.checkpoint import AtomicCheckpointer, Checkpoints
-from engine.training.hooks import FreezeNorms, KeepTarget, Pictures, ProgressLine, SkippedSamples, StopOnSignal
+from engine.training.hooks import FreezeNorms, KeepTarget, Pictures, SkippedSamples, StopOnSignal
 from engine.training.logits import BoundLogits
 from engine.training.trainer import MattingTrainer
 from engine.training.validation import Validation
+from engine.training.writers import ProgressLine, WandbWriter
 from modeling.checkpoints.initial import initialise, load_teacher
 
 logger = logging.getLogger(__name__)
@@ -113,16 +117,19 @@ def build_hooks(
         watching += [
             SkippedSamples(),
             Pictures(min(settings.image_period, math.ceil(settings.max_iter / PICTURES_AT_LEAST))),
-            hooks.PeriodicWriter(build_writers(config), settings.log_period),
+            hooks.PeriodicWriter(build_writers(config, trainer.manifest), settings.log_period),
         ]
     return [hook for hook in watching if hook is not None]
 
 
-def build_writers(config: DictConfig) -> list[EventWriter]:
-    """Build the writers of logged figures: terminal, metrics.json, TensorBoard."""
+def build_writers(config: DictConfig, manifest: Mapping[str, Any]) -> list[EventWriter]:
+    """Build the writers of logged figures: terminal, metrics.json, TensorBoard and, if asked for, Weights & Biases."""
     output_dir = config.train.output_dir
-    return [
+    writers = [
         ProgressLine(config.train.max_iter),
         JSONWriter(os.path.join(output_dir, "metrics.json")),
         TensorboardXWriter(output_dir),
     ]
+    if project := config.train.wandb_project:
+        writers.append(WandbWriter(project, Path(output_dir).name, manifest["settings"], Path(output_dir)))
+    return writers

@@ -16,7 +16,15 @@ _WHOLE = {  # smallest allowed value
 }
 _WHOLE_OR_NONE = {"freeze_norms_from": 0}
 _POSITIVE_OR_NONE = ("max_grad_norm", "max_logit_std")
-_TEXTS = ("output_dir", "init_checkpoint", "teacher_checkpoint", "validation_root", "device", "precision")
+_TEXTS = (
+    "output_dir",
+    "init_checkpoint",
+    "teacher_checkpoint",
+    "validation_root",
+    "wandb_project",
+    "device",
+    "precision",
+)
 
 
 def check_settings(config: DictConfig) -> None:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.plot_training import main, read_log, series, smoothed
+from tools.plot_training import draw_comparison, main, read_log, series, smoothed
 
 
 @pytest.fixture
@@ -32,6 +32,16 @@ def test_a_picture_comes_out(run: Path) -> None:
     assert main([str(run), "--output", str(run / "curves.png")]) == 0
     picture = cv2.imread(str(run / "curves.png"))
     assert picture.shape[1] > 1000 and picture.std() > 5
+
+
+def test_runs_are_compared_in_one_picture(run: Path) -> None:
+    (run / "other").mkdir()
+    (run / "other" / "metrics.json").write_text((run / "metrics.json").read_text().replace("3.0", "2.0"))
+    logs = {folder.name: read_log(folder / "metrics.json") for folder in (run, run / "other")}
+    for panel in draw_comparison(logs, smooth=1).axes:
+        assert [line.get_label() for line in panel.lines] == list(logs)
+    assert main([str(run), str(run / "other"), "--output", str(run / "both.png")]) == 0
+    assert cv2.imread(str(run / "both.png")).std() > 5
 
 
 @pytest.mark.parametrize("content", [None, "", "no json", "[1]"])
