@@ -56,7 +56,7 @@ LAYOUTS = (
 
 
 def find_pairs(root: str | Path) -> list[Pair]:
-    """Pair the images of a dataset folder with trimaps and, where there are any, alphas.
+    """Pair the images of a dataset folder with their trimaps and alphas.
 
     The layout follows from the folders that root contains, never from how its path is spelt. Files belong together when
     their paths inside their folders agree up to the suffix; sub-folders are entered. Hidden files and files that are no
@@ -149,7 +149,7 @@ def images_by_name(folder: Path) -> dict[str, list[Path]]:
 
 
 def warn_of_unread(folder: Path, names: Sequence[str]) -> None:
-    """Say in one line which files of an image folder are not read."""
+    """Warn once of unread files in an image folder."""
     if not names:
         return
     shown = ", ".join(sorted(names)[:NAMED]) + ", ..." * (len(names) > NAMED)

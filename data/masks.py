@@ -1,4 +1,4 @@
-"""Trimaps from masks, alphas or the alpha channel of a cut-out, by distances instead of fixed kernels."""
+"""Trimaps from masks, alphas and cut-outs, by distances instead of fixed kernels."""
 
 import logging
 import os
@@ -78,13 +78,13 @@ def trimap_from_mask(values: np.ndarray, inner: Width = DEFAULT_WIDTH, outer: Wi
 
 
 def drawn_widths(inner: Width, outer: Width, seed: int, name: str) -> tuple[Width, Width]:
-    """Draw widths between a tenth of those given and all of them, reproducible per seed and name."""
+    """Draw widths of 10 to 100 % per seed and name."""
     shares = np.random.default_rng([seed, zlib.crc32(os.fsencode(name))]).uniform(0.1, 1, 2)
     return replace(inner, value=inner.value * shares[0]), replace(outer, value=outer.value * shares[1])
 
 
 def _core(region: np.ndarray, width_px: float) -> np.ndarray:
-    """Pixels of a bool region that are farther than width_px from its edge; the picture's border is no edge."""
+    """Pixels deeper than width_px inside a bool region; the picture's border is no edge."""
     if region.all() or not region.any():
         return region
     depth = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

@@ -1,4 +1,4 @@
-"""One function over many items on all cores, one outcome an item, failures included."""
+"""One function over many items on all cores: one outcome per item, failures included."""
 
 import multiprocessing
 import os

@@ -41,12 +41,12 @@ def snap_trimap(values: np.ndarray) -> np.ndarray:
 
 
 def keep_extremes(values: np.ndarray) -> np.ndarray:
-    """Trimap of uint8 values that are background at 0, foreground at 255, and unknown between."""
+    """Trimap of uint8 values: background at 0, foreground at 255, unknown between."""
     return np.where((values == BACKGROUND) | (values == FOREGROUND), values, np.uint8(UNKNOWN))
 
 
 def trimap_from_alpha(alpha: np.ndarray, foreground_kernel_px: int, background_kernel_px: int) -> np.ndarray:
-    """Erode the fully opaque and the fully transparent area by an ellipse each; what is left between is unknown.
+    """Erode the opaque and the transparent area by ellipses; the rest is unknown.
 
     Args:
         alpha: (H, W) float32 in [0, 1].
@@ -70,7 +70,7 @@ def random_trimap(alpha: np.ndarray, rng: np.random.Generator, settings: TrimapS
 
 
 def hide_ellipse(trimap: np.ndarray, rng: np.random.Generator, max_half_axis_px: int) -> None:
-    """Make all unknown in an ellipse around a random pixel that is not background; in place."""
+    """Mark an ellipse around a random non-background pixel as unknown, in place."""
     rows, columns = np.nonzero(trimap != BACKGROUND)
     if not len(rows):
         return

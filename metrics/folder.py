@@ -43,7 +43,7 @@ class ImageScore:
 
 @dataclass
 class Matching:
-    """Matched files, missing predictions, files that do not fit, and predictions that nothing asks for."""
+    """Matched files, missing predictions, misfits, and predictions that nothing asks for."""
 
     entries: list[Entry] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -112,7 +112,7 @@ def label_stem(name: str, labels: Iterable[str]) -> str | None:
 def match_folders(
     pred_dir: Path, label_dir: Path, trimap_dir: Path | None = None, whole_image: bool = False
 ) -> Matching:
-    """Find label and trimap of every image that ought to have a prediction.
+    """Find label and trimap of every image that needs a prediction.
 
     The trimap folder says which images there are: one label may serve many composites. Without one, the labels say it,
     a label that serves several predictions standing for all of them.
@@ -195,7 +195,7 @@ def score_entry(entry: Entry, snap_trimap: bool = False) -> ImageScore:
 
 
 def prepare_worker() -> None:
-    """One thread a process, and no log lines from the decoder beside the records that say the same."""
+    """Limit a process to one thread, and silence OpenCV: records tell of its errors."""
     cv2.setNumThreads(1)
     # OpenCV 5 moved the function; level 0 is silent in both places.
     set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
@@ -231,8 +231,8 @@ def score_folder(
     """Score every prediction of a folder.
 
     Args:
-        pred_dir: predictions, one 8-bit file an image.
-        label_dir: true alphas, one an image or (Composition-1k) one a foreground.
+        pred_dir: predictions, one 8-bit file per image.
+        label_dir: true alphas, one per image or (Composition-1k) per foreground.
         trimap_dir: trimaps; optional with `whole_image`, where it only says which images there are.
         whole_image: count every pixel, not just the unknown ones.
         snap_trimap: take trimap values <= 25 as 0, >= 230 as 255, the rest as 128, instead of refusing them.

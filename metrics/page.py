@@ -43,7 +43,7 @@ document.querySelectorAll("#images th").forEach((head, column) => head.addEventL
 
 @dataclass(frozen=True)
 class Panels:
-    """Pictures of one image as PNG bytes by caption, or the reason why there are none."""
+    """Pictures of one image as PNG bytes by caption, or their problem."""
 
     pictures: Mapping[str, bytes]
     problem: str = ""

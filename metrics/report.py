@@ -55,7 +55,7 @@ def _inert(name: str) -> str:
 
 
 def as_table(result: FolderScores) -> str:
-    """The mean, the images with the largest SAD, and what the mean leaves out."""
+    """Table of means, of the largest SAD, and of images left out."""
     region = "whole image" if result.whole_image else "unknown region"
     lines = [f"{len(result.scored)} images scored, {region} (SAD, Grad, Conn / 1000; MSE x 1000)"]
     worst = sorted(result.scored, key=lambda image: -image.scores.sad)[:WORST_SHOWN]

@@ -1,4 +1,4 @@
-"""SAD, MSE, gradient and connectivity error of alpha mattes, as the MATLAB code of Deep Image Matting computes them.
+"""SAD, MSE, Grad and Conn, as in Deep Image Matting's MATLAB code.
 
 All four run on uint8 mattes. Whatever is a sum of grey levels is summed in integers, the filters of the gradient error
 run in double precision, so the results do not depend on tile sizes or threads.
@@ -81,7 +81,7 @@ def _check(name: str, array: np.ndarray, pred: np.ndarray) -> None:
 
 
 def sad(pred: np.ndarray, target: np.ndarray, counted: np.ndarray) -> float:
-    """Sum of absolute differences of alphas in [0, 1] where `counted` (uint8 0 or 1) is set."""
+    """Sum of absolute differences in [0, 1] where `counted` is set."""
     return cv2.norm(pred, target, cv2.NORM_L1, counted) / 255
 
 
@@ -102,7 +102,7 @@ def _tiles(counted: np.ndarray) -> Iterator[tuple[slice, slice]]:
 
 
 def _derivative_of_gaussian() -> tuple[np.ndarray, np.ndarray]:
-    """The two 9-tap factors of the separable filter, each with L2 norm 1 (and so their outer product)."""
+    """Both 9-tap factors of the separable filter, each of L2 norm 1."""
     half = math.ceil(GRAD_SIGMA * math.sqrt(-2 * math.log(math.sqrt(2 * math.pi) * GRAD_SIGMA * 0.01)))
     x = np.arange(-half, half + 1, dtype=np.float64)
     smooth = np.exp(-(x**2) / (2 * GRAD_SIGMA**2))
@@ -159,7 +159,7 @@ def _connectivity_loss(alpha: np.ndarray, offset: np.ndarray) -> np.ndarray:
 
 
 def _connected_level(shared: np.ndarray) -> np.ndarray:
-    """Per pixel the number of steps, counted from the first, during which it stays in the largest component.
+    """Number of steps for which each pixel stays in the largest component.
 
     Args:
         shared: minimum of both mattes, uint8 (H, W). Step k keeps `shared >= 255 k / 10`, in integers.
@@ -181,7 +181,7 @@ def _connected_level(shared: np.ndarray) -> np.ndarray:
 
 
 def _deep_pixel(shared: np.ndarray) -> tuple[int, int]:
-    """(x, y) of a pixel amid the brightest block, which most likely lies in the largest component of every step."""
+    """(x, y) amid the brightest block, likely within every largest component."""
     height, width = shared.shape
     grid = max(1, width // SEED_BLOCK_PX), max(1, height // SEED_BLOCK_PX)
     _, _, _, (x, y) = cv2.minMaxLoc(cv2.resize(shared, grid, interpolation=cv2.INTER_AREA))

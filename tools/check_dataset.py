@@ -1,4 +1,4 @@
-"""Look through training data before a run: what is there, what is bad, and what the crops will look like.
+"""Check training data before a run: sizes, bad files, and a sheet of crops.
 
     python tools/check_dataset.py DIM/Training_set --backgrounds train2014 --sheet crops.png
     python tools/check_dataset.py my_cutouts --cutouts --backgrounds my_photographs
@@ -150,7 +150,7 @@ def write_sheet(args: argparse.Namespace) -> None:
 
 
 def _found(folder: Path) -> Path:
-    """A folder given on the command line is looked for here first, then where the configurations look."""
+    """Find a folder here, else where the configurations look."""
     from data.training.sources import resolve_root
 
     return folder.absolute() if folder.is_dir() else resolve_root(folder)

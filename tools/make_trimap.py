@@ -76,7 +76,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def find_jobs(args: argparse.Namespace) -> list[Job]:
-    """The masks to do and where their photographs are."""
+    """Masks to do, with their photographs."""
     if args.mask.is_file():
         return [Job("", args.mask, args.image)]
     if not args.mask.is_dir():
@@ -101,7 +101,7 @@ def targets(job: Job, args: argparse.Namespace) -> tuple[Path, Path | None]:
 
 
 def refuse_overwriting(jobs: Sequence[Job], args: argparse.Namespace) -> None:
-    """Raise FileError where an output would take the place of an input or of another output."""
+    """Raise FileError where an output would overwrite an input or another output."""
     outputs = [path for job in jobs for path in targets(job, args) if path]
     if args.kind == "instances":  # their numbers are not known yet, but what they could overwrite is there
         outputs = [file for path in outputs for file in path.parent.glob(f"{glob.escape(path.stem)}_*.png")]

@@ -1,4 +1,4 @@
-"""Make the Composition-1k test set from Adobe's download and PASCAL VOC, exactly as the published scores assume.
+"""Make Composition-1k's test set from Adobe's download and PASCAL VOC.
 
 Foregrounds in the order of the name list, 20 backgrounds each in the order of the background list. What is finished is
 not made again, so an interrupted run is continued by the same command.

@@ -1,4 +1,4 @@
-"""Make a training and a validation set out of a folder of RGBA cut-outs and a folder of photographs.
+"""Make a training and a validation set from cut-outs and photographs.
 
 OUTPUT/cutouts and OUTPUT/backgrounds receive what is trained on, OUTPUT/drawn synthetic foregrounds (hair, nets,
 smoke, ...) with exact alpha, OUTPUT/rendered foregrounds of tools/render_foregrounds.py, and OUTPUT/validation
@@ -63,7 +63,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def held_out(path: Path, stems: Sequence[list[str]], share: float, seed: int) -> set[str]:
-    """The list of a file, which is drawn and written first where it is not there."""
+    """Read the list of held-out stems; draw and write it first if missing."""
     if not path.is_file():
         rng = np.random.default_rng(seed)
         lines = [f"# Held out from training: objects and photographs, drawn with seed {seed}, share {share}."]

@@ -101,7 +101,7 @@ class Header(NamedTuple):
 
 
 def open_header(path: str | Path) -> Header:
-    """Read the header of an image, and refuse formats, sizes and contents that are not read."""
+    """Read the header of an image; refuse other formats and absurd sizes."""
     data = read_bytes(path)
     reader = _reader(data)
     if reader is None:
@@ -270,7 +270,7 @@ def _decode_deep(path: str | Path, header: Header) -> np.ndarray:
 
 
 def _decode_planes(path: str | Path, data: bytes) -> np.ndarray:
-    """16-bit TIFF whose channels are stored one after another, which OpenCV mixes up."""
+    """Decode a 16-bit TIFF in separate planes, which OpenCV mixes up."""
     import tifffile
 
     with _as_file_error(path), tifffile.TiffFile(io.BytesIO(data)) as file:

@@ -15,13 +15,13 @@ class FileError(ValueError):
 
 
 def reason(error: BaseException) -> str:
-    """One line that says what went wrong, without the path and the number of the error."""
+    """Cause of an error in one line, without path and error number."""
     text = getattr(error, "strerror", None) or getattr(error, "err", None) or str(error)
     return " ".join(str(text).split()) or type(error).__name__
 
 
 def check_file(path: str | Path) -> None:
-    """Refuse what is no regular file, where reading may block for ever, and what does not fit into memory."""
+    """Refuse pipes and devices, which may block for ever, and huge files."""
     try:
         _check_status(path, os.stat(path))
     except OSError as error:

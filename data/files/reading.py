@@ -39,12 +39,12 @@ def read_colours(path: str | Path) -> np.ndarray:
 
 
 def read_alpha(path: str | Path) -> np.ndarray:
-    """Read the first channel of an alpha file as (H, W), uint8 or uint16 as stored."""
+    """Read the first channel as (H, W), in its stored depth."""
     return first_channel(_said(path, decode(path)))
 
 
 def read_cutout(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read an RGBA file as colour, uint8 (H, W, 3), and alpha, uint8 or uint16 (H, W)."""
+    """Read an RGBA file: colour, uint8 (H, W, 3); alpha, (H, W) in its stored depth."""
     pixels = decode(path, alpha=True).pixels
     if pixels.ndim != 3 or pixels.shape[2] != 4:
         raise FileError(f"{path}: has no alpha channel; a cut-out is an RGBA file (or use folders fg/ and alpha/)")
@@ -105,7 +105,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def is_complete(path: str | Path, size: tuple[int, int], bit_depth: int) -> bool:
-    """True if path is a whole PNG alpha of this (height, width) and depth, which a resumed run need not make again."""
+    """True for a whole alpha of this (height, width) and depth: a resumed run skips it."""
     try:
         alpha = decode(path).pixels
     except FileError:

@@ -22,7 +22,7 @@ _ROWS = 512  # rows quantised at a time, so that no second full-size float buffe
 
 
 def quantise(values: np.ndarray, bits: int = 8) -> np.ndarray:
-    """Round floats in [0, 1] to uint8 or uint16 of the same shape; values outside are clipped."""
+    """Round floats in [0, 1] to uint8 or uint16; values outside are clipped."""
     levels = np.float64(2**bits - 1)  # float32 would add to the error of 16 bits
     quantised = np.empty(values.shape, np.uint8 if bits == 8 else np.uint16)
     for start in range(0, values.shape[0], _ROWS):
@@ -46,7 +46,7 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
 
 
 def write_alpha(path: str | Path, alpha: np.ndarray, bit_depth: int = 8) -> None:
-    """Write float (H, W) in [0, 1] as an 8- or 16-bit grey PNG, rounded to the nearest level, atomically."""
+    """Write an alpha, float (H, W) in [0, 1], as grey PNG."""
     path = Path(path)
     if bit_depth not in (8, 16):
         raise ValueError(f"bit depth is {bit_depth}; PNG alphas have 8 or 16 bits")
@@ -65,7 +65,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
-    """Write a file so that at any moment, power loss included, path holds all of data or its former content."""
+    """Write a whole file or none: a kill or power loss leaves the former content."""
     path = Path(path)
     try:
         with replacing(path) as file:
@@ -84,9 +84,9 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside path that takes its place once it is written, whole and on the disk; or never.
+    """Open a temporary file that replaces `path` once written to disk.
 
-    Whoever writes it by its name has to have closed it by then.
+    After an error, `path` stays as it was. Code that writes the file by its name must have closed it by the end.
     """
     file = _open_temporary(path.parent)
     try:

@@ -48,7 +48,7 @@ class Plan:
 
 
 def read_list(path: Path) -> list[str]:
-    """File names, one a line; empty lines do not count."""
+    """File names, one per line; empty lines do not count."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -131,7 +131,7 @@ def build(composite: Composite, output: Path) -> bool:
 
 
 def fit_background(background: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Enlarge an RGB background until it covers size (width, height), then cut it at the top left.
+    """Enlarge an RGB background to cover size (width, height); cut at the top left.
 
     One that covers already is only cut. The product of width and ratio is rounded up even where floating point puts it
     a hair above a whole number, as the published sizes were.
@@ -140,7 +140,7 @@ def fit_background(background: Image.Image, size: tuple[int, int]) -> Image.Imag
     if ratio > 1:
         enlarged = math.ceil(background.width * ratio), math.ceil(background.height * ratio)
         background = background.resize(enlarged, Image.Resampling.BICUBIC)
-    return background.crop((0, 0, *size))
+    return Image.fromarray(np.asarray(background)[: size[1], : size[0]])  # crop() refuses what Pillow calls a bomb
 
 
 def blend_rows(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -178,12 +178,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _as_png(path: Path, image: Image.Image) -> bytes:
-    """The file itself where it is a PNG, else its first channel as one."""
+    """Content of a PNG file as it is; of others, the first channel as PNG."""
     return read_bytes(path) if image.format == "PNG" else encode_png(first_channel(image))
 
 
 def prepare_folders(output: Path, folders: Iterable[str] = LAYOUT) -> None:
-    """Make the folders of a set, and clear them of what a killed run left."""
+    """Make the folders of a set and remove leftovers of killed runs."""
     for folder in folders:
         make_folder(output / folder)
         remove_leftovers(output / folder)

@@ -86,7 +86,7 @@ def inside(height: int, width: int, points: np.ndarray) -> np.ndarray:
 
 
 def move(picture: np.ndarray, length: float, angle: float) -> np.ndarray:
-    """Smear a premultiplied picture along a line of so many pixels."""
+    """Blur a premultiplied picture along a line."""
     side = int(np.ceil(length)) | 1
     kernel = np.zeros((side * FINE, side * FINE), np.uint8)
     middle, reach = (side * FINE - 1) / 2, length * FINE / 2
@@ -97,7 +97,7 @@ def move(picture: np.ndarray, length: float, angle: float) -> np.ndarray:
 
 
 def defocus(picture: np.ndarray, radius: float) -> np.ndarray:
-    """Spread every point of a premultiplied picture over a disc, as an unsharp lens does."""
+    """Blur a premultiplied picture with a disc, like an unfocused lens."""
     reach = int(np.ceil(radius))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     return _filtered(picture, np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32))
@@ -117,7 +117,7 @@ def finished(picture: np.ndarray) -> np.ndarray:
 
 
 def _spread(picture: np.ndarray) -> np.ndarray:
-    """Straight colour (H, W, 3), filled in from a pyramid of coarser pictures where the alpha is small."""
+    """Straight colour (H, W, 3), filled in from coarser levels where alpha is small."""
     height, width = picture.shape[:2]
     alpha = picture[..., 3:]
     straight = picture[..., :3] / np.maximum(alpha, 1e-6)

@@ -134,7 +134,7 @@ def _leaf(canvas: Canvas, spine: np.ndarray, broad: float, colour: np.ndarray) -
 
 
 def _leaves(height: int, width: int, unit: float, rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:
-    """Twigs with many leaves, so that the background shows through in small holes."""
+    """Twigs with many leaves: the background shows through in small holes."""
     canvas, colours = Canvas(height, width), _Colours(texture, rng)
     size, bark = rng.uniform(8, 50) * unit, _pigment(rng) * 0.6
     for _ in range(int(rng.integers(6, 26))):
@@ -149,7 +149,7 @@ def _leaves(height: int, width: int, unit: float, rng: np.random.Generator, text
 
 
 def _net(height: int, width: int, unit: float, rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:
-    """Two or three families of threads that cross, on cloth that is bent."""
+    """Two or three families of crossing threads on bent cloth."""
     canvas, colours = Canvas(height, width), _Colours(texture, rng)
     pitch, side = rng.uniform(7, 48) * unit, float(np.hypot(height, width))
     thread = min(rng.uniform(0.5, 4.5) * unit, pitch / 3)

@@ -1,4 +1,4 @@
-"""A training and a validation set out of RGBA cut-outs, photographs and drawn foregrounds, split by object.
+"""Training and validation set of cut-outs, photographs and drawings, split by object.
 
 Objects that are held out never occur in training, in whatever composite; neither do the photographs behind them. What
 is finished is not made again.
@@ -24,12 +24,12 @@ _VIEW = re.compile(r"([_-]?c?\d+|[_-][a-z])+$")  # what tells views and crops of
 
 
 def object_of(stem: str) -> str:
-    """The object that a file shows: `oak_1` and `oak_2`, `lake_c1` and `lake_c2` are one."""
+    """Name of the object in a file: `oak_1` and `oak_2`, `lake_c1` and `lake_c2` are one."""
     return _VIEW.sub("", stem) or stem
 
 
 def draw_held_out(stems: list[str], share: float, rng: np.random.Generator) -> list[str]:
-    """Stems of whole objects, drawn until they are at least `share` of all."""
+    """Stems of randomly drawn whole objects, at least `share` of all."""
     objects: dict[str, list[str]] = {}
     for stem in sorted(stems):
         objects.setdefault(object_of(stem), []).append(stem)

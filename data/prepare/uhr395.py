@@ -1,4 +1,4 @@
-"""UHR-395 and UHRIM, laid out for training and for evaluation, checked, and if asked reduced and cut into tiles."""
+"""UHR-395 and UHRIM laid out for training and evaluation: checked, reduced, tiled."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,10 +58,10 @@ class Item:
 
 
 def find_items(source: Path, test_names: set[str] | None = None) -> tuple[list[Item], list[str]]:
-    """The pictures of source/train and source/test or, with names for the test part, of source itself.
+    """Find the pictures of train/ and test/, or split them by name.
 
     Returns:
-        the items, and one line for each that is incomplete.
+        the items, and one line per incomplete item.
     """
     if not source.is_dir():
         raise FileError(f"{source}: is not a folder")

@@ -16,7 +16,7 @@ from data.folders import images_by_name
 
 @dataclass(frozen=True)
 class Background:
-    """A colour, or files of which an image gets one by its name: the same whenever and wherever it is made."""
+    """A colour, or files of which each image gets one by name."""
 
     colour: tuple[int, int, int] | None = None
     files: Sequence[Path] = ()
@@ -56,7 +56,7 @@ def covering_ratio(picture: np.ndarray, size: tuple[int, int]) -> float:
 
 
 def random_part(picture: np.ndarray, size: tuple[int, int], ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """A part of (height, width) from anywhere in a picture that is scaled by `ratio` first."""
+    """Random part of (height, width) of a picture that is scaled by `ratio`."""
     if ratio != 1:
         height, width = (max(need, round(have * ratio)) for need, have in zip(size, picture.shape, strict=False))
         interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR

@@ -60,7 +60,7 @@ class SequenceClip:
 
 
 class VideoClip:
-    """The first video stream of a file, decoded as it is asked for."""
+    """First video stream of a file, decoded on demand."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -133,7 +133,7 @@ def pair_frames(clip: Clip, other: Clip) -> Iterator[tuple[Frame, Frame]]:
 
 @dataclass(frozen=True)
 class VideoKind:
-    """Container and encoder of a kind of file, and its pixel formats with alpha, without it, and for grey.
+    """Container, encoder and pixel formats of a kind of video file.
 
     Attributes:
         with_alpha: empty where the kind holds no alpha.
@@ -214,14 +214,14 @@ def write_video(
 
 
 class _SoundTrack:
-    """The first sound track of a file, copied packet by packet beside the frames of another."""
+    """First sound track of a file, copied packet by packet."""
 
     def __init__(self, path: str | Path) -> None:
         self._path, self._waiting, self._target = path, None, None
         self._source = av.open(str(path))
 
     def add_to(self, container: av.container.OutputContainer) -> None:
-        """Add a track to the container, if there is sound that it can hold."""
+        """Add a track to the container if it can hold the sound."""
         if not self._source.streams.audio:
             return
         track = self._source.streams.audio[0]
@@ -237,7 +237,7 @@ class _SoundTrack:
         self._next = next(self._waiting, None)
 
     def copy(self, container: av.container.OutputContainer, until: Fraction | None = None) -> None:
-        """Write the packets up to a time in seconds, or all that are left."""
+        """Write the packets up to a time in seconds, or the rest."""
         while self._target is not None and self._next is not None:
             if until is not None and self._next.pts * self._next.time_base > until:
                 return

@@ -25,7 +25,7 @@ _PNG_HEADER_BYTES = 8 + 25  # signature and IHDR: what follows may be anything
 
 
 def check_depth(suffix: str, depth: str) -> None:
-    """Refuse a kind of file, or a depth that it does not have."""
+    """Refuse other kinds of file, and depths that they lack."""
     if suffix.lower() not in DEPTHS:
         raise ValueError(f"colours are written as {', '.join(DEPTHS)}, not {suffix or 'a file without suffix'}")
     if depth not in DEPTHS[suffix.lower()]:
@@ -68,7 +68,7 @@ def write_colours(
 
 
 def extend_colours(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Replace colours where alpha is 0 by a smooth continuation of the others.
+    """Continue colours smoothly where alpha is 0.
 
     Nothing of the old background stays hidden in a cut-out, and no halo appears where it is resampled.
 

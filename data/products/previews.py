@@ -28,14 +28,14 @@ def over(foreground: np.ndarray, alpha: np.ndarray, background: np.ndarray) -> n
 def preview(
     image: np.ndarray, trimap: np.ndarray, alpha: np.ndarray, foreground: np.ndarray, keep: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """One picture with input, trimap, alpha, cut-out over a checkerboard, and the tokens of each routed block.
+    """Panels: input, trimap, alpha, cut-out over a checkerboard, tokens per routed block.
 
     Args:
         image: (H, W, 3) uint8.
         trimap: (H, W) uint8.
         alpha: (H, W) float32.
         foreground: (H, W, 3) float32.
-        keep: (h, w) bool, one a block.
+        keep: (h, w) bool, one per block.
     """
     cutout = over(foreground, alpha, checkerboard(*alpha.shape).astype(np.float32) / 255)
     shown = [("image", image), ("trimap", overlay_trimap(image, trimap)), ("alpha", quantise(alpha)),
@@ -65,7 +65,7 @@ def overlay_tokens(image: np.ndarray, keep: np.ndarray, token_px: int = 16) -> n
 
 
 def panels(pictures: Sequence[tuple[str, np.ndarray]], columns: int = 4, max_side_px: int = 640) -> np.ndarray:
-    """Captioned uint8 pictures (H, W) or (H, W, 3) of one size in rows, reduced where they are larger than a side."""
+    """Captioned uint8 pictures in rows, reduced to `max_side_px` at most."""
     height, width = pictures[0][1].shape[:2]
     scale = min(1.0, max_side_px / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

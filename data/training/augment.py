@@ -59,7 +59,7 @@ class Affine:
     scale_y: float
 
     def matrix(self, size: Size) -> np.ndarray:
-        """3x3 map from a wanted pixel to the stored one, about the centre of a picture of this size."""
+        """3x3 map from wanted to stored pixels, about the picture's centre."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         over_x, over_y = 1 / self.scale_x, 1 / self.scale_y
         linear = np.array(
@@ -94,7 +94,7 @@ def canvas_size(size: Size, settings: CropSettings) -> Size:
 
 
 def choose_corner(unknown: np.ndarray, canvas: Size, rng: np.random.Generator, settings: CropSettings) -> Size:
-    """Top and left of a crop centred on an unknown pixel, or anywhere if too few can be a centre.
+    """Top and left of a crop, on an unknown pixel if possible.
 
     Args:
         unknown: (canvas height // grid, canvas width // grid) bool, the unknown area on the coarse grid.
@@ -140,7 +140,7 @@ def jitter_colour(
 
 
 def defocus(background: np.ndarray, rng: np.random.Generator, settings: DefocusSettings) -> np.ndarray:
-    """Blur a background (H, W, 3) float32 as behind a subject in focus, or with 1 - `probability` return it as is."""
+    """Blur a background (H, W, 3) float32 with `probability`, as behind a subject."""
     if not settings.probability or rng.random() >= settings.probability:
         return background
     return cv2.GaussianBlur(background, (0, 0), settings.max_blur_px * rng.uniform(0.1, 1.0))
@@ -153,8 +153,9 @@ def match_colours(
     rng: np.random.Generator,
     settings: ColourMatchSettings,
 ) -> np.ndarray:
-    """Shift a foreground's colours part of the way to those of the background, so that colour alone does not tell them
-    apart; with 1 - `probability` return it as it is.
+    """Shift a foreground's colours towards those of the background, with `probability`.
+
+    Colour alone then does not tell them apart.
 
     Args:
         foreground, background: (H, W, 3) float32 RGB in [0, 1].
@@ -185,7 +186,7 @@ def guidance_mask(alpha: np.ndarray, rng: np.random.Generator, max_kernel_px: in
 
 
 def cut_mask(mask: np.ndarray, rng: np.random.Generator, keep_probability: float = 0.25) -> np.ndarray:
-    """Spoil a guidance mask: overwrite one random rectangle with the content of another of the same size.
+    """Overwrite a random rectangle of a guidance mask with another.
 
     The rectangle's sides are a quarter to a half of the mask's; with `keep_probability` nothing is cut.
     """

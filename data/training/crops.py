@@ -31,7 +31,7 @@ from data.training.augment import (
     match_colours,
 )
 from data.training.composite import blend, merge_foregrounds, union_alpha
-from data.training.realworld import RealWorldSettings, spoil
+from data.training.realworld import RealWorldSettings, degrade
 from data.training.warp import (
     Size,
     decode_reduction,
@@ -86,7 +86,7 @@ class CropPlan:
     working: Size
 
     def to_background(self, background: Size) -> np.ndarray:
-        """The same for a background picture, which is stretched to the working size and not turned."""
+        """The same for a background, stretched to the working size, not turned."""
         return resize_matrix(self.working, background) @ self.to_working
 
 
@@ -176,14 +176,14 @@ def render_crop(
     shown = defocus(np.multiply(shown, np.float32(1 / 255), dtype=np.float32), rng, settings.defocus)
     jittered = jitter_colour(colour, alpha, rng, settings.jitter)
     image = blend(match_colours(jittered, alpha, shown, rng, settings.colour_match), shown, alpha)
-    crop = {"image": spoil(image, rng, settings.realworld), "alpha": alpha, "trimap": plan.trimap}
+    crop = {"image": degrade(image, rng, settings.realworld), "alpha": alpha, "trimap": plan.trimap}
     if settings.guidance_mask:
         crop["mask"] = cut_mask(guidance_mask(alpha, rng), rng)
     return crop
 
 
 def leaves_background(first: np.ndarray, second: np.ndarray, side_px: int) -> bool:
-    """False if two stretched alphas together cover everything, in which case the second is left out."""
+    """False if two stretched alphas together cover everything: the second is left out."""
     open_areas = []
     for alpha in (first, second):
         sampled = cv2.resize(alpha, (side_px, side_px), interpolation=cv2.INTER_NEAREST)
@@ -198,8 +198,10 @@ def warp_alpha(alpha: np.ndarray, matrix: np.ndarray, size: Size, interpolation:
 
 
 def _warp_small(alpha: np.ndarray, matrix: np.ndarray, side_px: int, rng: np.random.Generator) -> np.ndarray:
-    """For the trimap. Lanczos, three times as dear as all the rest here, is replaced by cubic: it leaves the same
-    pixels known but for its faint ringing."""
+    """Alpha at the size of the trimap; cubic in place of Lanczos.
+
+    Lanczos takes three times as long as all the rest here, and leaves the same pixels known but for its faint ringing.
+    """
     return warp_alpha(alpha, matrix, (side_px, side_px), min(draw_interpolation(rng), cv2.INTER_CUBIC))
 
 

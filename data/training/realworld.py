@@ -1,6 +1,6 @@
 """Published real-world augmentation: contrast, JPEG, blur and noise on finished composites.
 
-Up to four spoilers in random order. Alpha and trimap stay as they are, so a network learns to see through them.
+Up to four changes in random order. Alpha and trimap stay as they are, so a network learns to see through them.
 """
 
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ import numpy as np
 class RealWorldSettings:
     """Published strengths, each drawn uniformly from what is given."""
 
-    probability: float = 0.0  # of spoiling a crop at all; published 0.5, and off by default
+    probability: float = 0.0  # of degrading a crop at all; published 0.5, and off by default
     contrast: tuple[float, float] = (0.6, 1.4)
     max_jpeg_compression: float = 60.0  # 0 is quality 100
     max_blur_px: float = 3.0  # standard deviation
     max_noise: float = 25.5  # standard deviation in grey levels
 
 
-def spoil(image: np.ndarray, rng: np.random.Generator, settings: RealWorldSettings) -> np.ndarray:
-    """Spoil an image, or with 1 - `probability` return it as it is.
+def degrade(image: np.ndarray, rng: np.random.Generator, settings: RealWorldSettings) -> np.ndarray:
+    """Degrade an image with `probability`; otherwise it is returned unchanged.
 
     Args:
         image: (H, W, 3) float32 RGB in [0, 1].
 
     Returns:
-        The same; of 256 levels where it was spoilt.
+        The same; of 256 levels where it was degraded.
     """
     if rng.random() >= settings.probability:
         return image
-    spoilers = (_change_contrast, _compress, _blur, _add_noise)
-    chosen = rng.permutation(len(spoilers))[: rng.integers(1, len(spoilers), endpoint=True)]
+    changes = (_change_contrast, _compress, _blur, _add_noise)
+    chosen = rng.permutation(len(changes))[: rng.integers(1, len(changes), endpoint=True)]
     pixels = _to_uint8(image * 255)
     for index in chosen:
-        pixels = spoilers[index](pixels, rng, settings)
+        pixels = changes[index](pixels, rng, settings)
     return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Where foregrounds and backgrounds come from: folders, checked at the start as far as headers tell.
+"""Sources of foregrounds and backgrounds: folders, checked at the start as far as headers tell.
 
 A relative root is looked up in the folder that the environment variable MATTING_DATA names (`Datasets` without it).
 Files are paired by their stem, whatever their extension, and always come in the same order.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.files import IMAGE_SUFFIXES, FileError, image_size, read_alpha, read_cutout, read_image
+from data.files import IMAGE_SUFFIXES, FileError, image_size, read_alpha, read_cutout, read_image, reason
 from data.training.cache import DecodedCache
 
 logger = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class BackgroundFolder:
 
 
 def summarise(root: Path, files: Sequence[Path]) -> dict[str, str | int]:
-    """Root and number of files, and the SHA-256 of their names relative to it, in order."""
+    """Root, number of files, and SHA-256 of their relative names in order."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(os.fsencode(os.path.relpath(path, root)) + b"\0")
@@ -218,7 +218,7 @@ def read_names(path: Path) -> set[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise FileError(f"{path}: list of names cannot be read ({error.strerror})") from error
+        raise FileError(f"{path}: list of names cannot be read ({reason(error)})") from error
     return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
 
 

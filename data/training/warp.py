@@ -36,7 +36,7 @@ def minification(matrix: np.ndarray) -> float:
 
 
 def decode_reduction(matrix: np.ndarray) -> int:
-    """The largest of 1, 2, 4, 8 by which a picture may be read smaller without losing what `matrix` shows of it."""
+    """Largest reduction (1, 2, 4, 8) that loses nothing of what `matrix` shows."""
     return max(factor for factor in (1, 2, 4, 8) if factor == 1 or minification(matrix) >= factor)
 
 
@@ -89,5 +89,5 @@ def read_upright(image: np.ndarray, matrix: np.ndarray, wanted: Size, interpolat
 
 
 def nearest_indices(wanted: int, stored: int) -> np.ndarray:
-    """For each of `wanted` pixels along one axis, the stored pixel that a nearest-neighbour resize takes."""
+    """Stored pixel per wanted pixel of a nearest-neighbour resize, along one axis."""
     return np.minimum(np.arange(wanted) * stored // wanted, stored - 1)
