@@ -100,7 +100,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         dest="overwrite",
         action="store_false",
         default=None,
-        help="skip outputs that are finished: whole files of the right size and bit depth (default for a folder)",
+        help="skip outputs that this command has finished before, by the record in each file (default for a folder)",
     )
     again.add_argument(
         "--overwrite",
@@ -149,14 +149,16 @@ def check_complete(args: argparse.Namespace) -> None:
         raise ValueError(NEEDED)
 
 
-def plan_jobs(args: argparse.Namespace, outputs: "Outputs") -> "list[Job]":
-    """The files to make; raises ValueError where the command line does not say which."""
+def plan_jobs(args: argparse.Namespace, outputs: "Outputs", weights: Sequence[Path] = ()) -> "list[Job]":
+    """The files to make; raises ValueError where they would overwrite one another or a file that is read."""
     from data.folders import Pair, find_masked, find_pairs
     from engine.batch.folders import Job, checked, plan, prepare_output
 
-    check_complete(args)
     if args.data:
-        jobs = plan(find_masked(args.data, args.mask) if args.mask else find_pairs(args.data), args.output_dir, outputs)
+        pairs = (
+            find_masked(args.data, args.mask, args.output_dir) if args.mask else find_pairs(args.data, args.output_dir)
+        )
+        jobs = plan(pairs, args.output_dir, outputs, read=weights, written=[args.json])
         prepare_output(args.output_dir)
         return jobs
     expected = outputs.path(args.output, outputs.kinds[0]).suffix
@@ -164,7 +166,7 @@ def plan_jobs(args: argparse.Namespace, outputs: "Outputs") -> "list[Job]":
         kind = f"{outputs.kinds[0]}s are written as {expected[1:].upper()}"
         raise ValueError(f"--output {args.output}: {kind}; give a name that ends in {expected}")
     pair = Pair(args.image.stem, args.image, args.trimap, mask=args.mask)
-    jobs = checked([Job(pair, args.output)], outputs)
+    jobs = checked([Job(pair, args.output)], outputs, read=weights, written=[args.json])
     prepare_output(args.output.parent)
     return jobs
 
@@ -177,15 +179,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from engine.batch.folders import run
     from engine.batch.processes import Place, run_on_gpus
 
-    for name in ("modeling", logger.name):
+    for name in ("modeling", "engine", logger.name):
         logging.getLogger(name).setLevel(logging.INFO)
     try:
         place = Place.from_environment()
         if args.num_gpus is not None and place.world == 1:
             return run_on_gpus(args.num_gpus, sys.argv if argv is None else [__file__, *argv])
-        outputs = cli.make_outputs(args, args.output_kind, place.device(args.device))
-        jobs = place.share(plan_jobs(args, outputs))
-        predictor = cli.make_predictor(args, place.device(args.device))
+        check_complete(args)
+        weights, device = cli.choose_weights(args), place.device(args.device)
+        outputs = cli.make_outputs(args, args.output_kind, device, cli.origin(args, weights))
+        jobs = place.share(plan_jobs(args, outputs, weights))
+        predictor = cli.make_predictor(args, weights, device)
     except (ValueError, OSError, MemoryError) as error:
         logger.error("%s", error or type(error).__name__)
         return 2

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, FileError, real_path
+from data.records import read_record
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +56,15 @@ LAYOUTS = (
 )
 
 
-def find_pairs(root: str | Path) -> list[Pair]:
+def find_pairs(root: str | Path, results: Path | None = None) -> list[Pair]:
     """Pair the images of a dataset folder with their trimaps and alphas.
 
     The layout follows from the folders that root contains, never from how its path is spelt. Files belong together when
     their paths inside their folders agree up to the suffix; sub-folders are entered. Hidden files and files that are no
     images by suffix are left out.
+
+    Args:
+        results: folder of the outputs; files of this project's own in it (by their records) are no images.
 
     Returns:
         one pair per image name, sorted by name; pairs that cannot be used carry the reason in `problem`.
@@ -72,7 +76,7 @@ def find_pairs(root: str | Path) -> list[Pair]:
     if not root.is_dir():
         raise FileError(f"{root}: is not a folder")
     layout, image_folder, trimap_folder = _recognise(root)
-    images, trimaps = images_by_name(image_folder), images_by_name(trimap_folder)
+    images, trimaps = images_by_name(image_folder, results), images_by_name(trimap_folder)
     alpha_folder = next((root / name for name in layout.alpha if (root / name).is_dir()), None)
     alphas = images_by_name(alpha_folder) if alpha_folder else {}
     if not images:
@@ -84,8 +88,11 @@ def find_pairs(root: str | Path) -> list[Pair]:
     ]
 
 
-def find_masked(root: str | Path, mask_folder: str | Path) -> list[Pair]:
+def find_masked(root: str | Path, mask_folder: str | Path, results: Path | None = None) -> list[Pair]:
     """Pair images with masks: those of root's image folder (as in `find_pairs`) or, without one, of root itself.
+
+    Args:
+        results: as in `find_pairs`.
 
     Raises:
         FileError: no folder, or no image in it.
@@ -96,7 +103,7 @@ def find_masked(root: str | Path, mask_folder: str | Path) -> list[Pair]:
             raise FileError(f"{folder}: is not a folder")
     named = [root / name for layout in LAYOUTS for name in layout.image if (root / name).is_dir()]
     image_folder = named[0] if len(named) == 1 else root
-    images, masks = images_by_name(image_folder), images_by_name(mask_folder)
+    images, masks = images_by_name(image_folder, results), images_by_name(mask_folder)
     inside = {real_path(path) for paths in masks.values() for path in paths}
     images = {name: paths for name, paths in images.items() if real_path(paths[0]) not in inside}
     if not images:
@@ -131,14 +138,19 @@ def _recognise(root: Path) -> tuple[Layout, Path, Path]:
     raise FileError(f"{root}: is no dataset folder; it must hold one of: {accepted}; found: {content}")
 
 
-def images_by_name(folder: Path) -> dict[str, list[Path]]:
-    """Image files below folder by relative path without suffix; others are counted in a warning, hidden ones not."""
-    files, others = defaultdict(list), []
+def images_by_name(folder: Path, results: Path | None = None) -> dict[str, list[Path]]:
+    """Image files below folder by relative path without suffix; others are counted in a warning, hidden ones not.
+
+    Args:
+        results: folder of the outputs; files of this project's own in it (by their records) are left out.
+    """
+    files, others, own = defaultdict(list), [], real_path(results) if results else None
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = own is not None and Path(real_path(parent)).is_relative_to(own)
         for name in names:
             path = Path(parent, name)
-            if name.startswith(".") or name in _OF_FILE_MANAGERS:
+            if name.startswith(".") or name in _OF_FILE_MANAGERS or (inside and read_record(path)):
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 files[path.relative_to(folder).with_suffix("").as_posix()].append(path)

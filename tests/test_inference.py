@@ -406,7 +406,7 @@ def test_without_a_checkpoint_the_shipped_model_is_used_and_named(dataset, check
     assert "--config-dir needs --checkpoint-dir" in caplog.text
 
     monkeypatch.setattr(cli, "SHIPPED", checkpoint)
-    monkeypatch.setattr(inference, "shipped_config", lambda path: CONFIG)
+    monkeypatch.setattr("engine.build.shipped_config", lambda path: Path(CONFIG))
     assert inference.main([*output, *TINY]) == 0
     assert "using the shipped model" in caplog.text and "done" in capsys.readouterr().out
 

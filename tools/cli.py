@@ -33,6 +33,12 @@ MAX_WORKERS = 1024
 _MAX_SIDE_PX = 100_000
 _MIB = 2**20
 
+# Options without influence on a matte, or of which a record says more: the contents of the files, the kind and depth.
+NOT_OF_THE_MATTE = frozenset(
+    "config checkpoint data output_dir image trimap mask clip trimaps masks output num_gpus device max_memory json "
+    "overwrite output_kind background suffix depth bit_depth premultiplied rate".split()
+)
+
 Main = Callable[[Sequence[str] | None], int]
 
 
@@ -93,9 +99,17 @@ def add_compute(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--max-memory",
+        type=lambda text: "auto" if text.lower() == "auto" else text,
         metavar="SIZE",
         help="memory that the process may use, 4GB for example (resident; on CUDA: allocated), or auto for all that "
         "is free; works in smaller pieces, then lowers the token cap (default: no bound)",
+    )
+    group.add_argument(
+        "--working-size",
+        default="auto",
+        metavar="auto|full|PX",
+        help="longer side to which the surroundings of the unknown region are reduced for the network; auto: as the "
+        "weights were trained, where that is known (the shipped ones: 800), else full (default: %(default)s)",
     )
     add_device(group)
     group.add_argument(
@@ -194,12 +208,26 @@ def choose_weights(args: argparse.Namespace) -> tuple[Path, Path]:
     if args.checkpoint is None and not SHIPPED.is_file():
         raise ValueError(f"no --checkpoint-dir is given, and the shipped model {SHIPPED} is not there")
     checkpoint = args.checkpoint or SHIPPED
-    if args.checkpoint is None:
-        logger.info("no --checkpoint-dir: using the shipped model %s/%s", SHIPPED.parent.name, SHIPPED.name)
     return args.config or shipped_config(checkpoint), checkpoint
 
 
-def make_predictor(args: argparse.Namespace, device: str | None = None) -> "Predictor":
+def origin(args: argparse.Namespace, weights: tuple[Path, Path]) -> dict[str, Any]:
+    """Network, weights and all options that may change a matte: what a resumed run compares."""
+    from data.records import fingerprint
+
+    config, checkpoint = weights
+    options = {name: value for name, value in vars(args).items() if name not in NOT_OF_THE_MATTE}
+    return {
+        "config": config.stem,
+        "checkpoint": fingerprint([checkpoint.read_bytes()]) if checkpoint.is_file() else None,
+        **{
+            name: value if isinstance(value, bool | int | float | None) else str(value)
+            for name, value in options.items()
+        },
+    }
+
+
+def make_predictor(args: argparse.Namespace, weights: tuple[Path, Path], device: str | None = None) -> "Predictor":
     """The predictor that the options of `add_model` and `add_compute` describe."""
     from engine.build import build_model
     from modeling.inference.memory import bound_caches, use_huge_pages
@@ -207,7 +235,9 @@ def make_predictor(args: argparse.Namespace, device: str | None = None) -> "Pred
 
     use_huge_pages()
     bound_caches()
-    config, checkpoint = choose_weights(args)
+    config, checkpoint = weights
+    if args.checkpoint is None:
+        logger.info("no --checkpoint-dir: using the shipped model %s/%s", SHIPPED.parent.name, SHIPPED.name)
     sampling = [f"model.sample_strategy={args.sample_strategy}"] if args.sample_strategy else []
     return Predictor(
         build_model(config, [*args.overrides, *sampling]),
@@ -217,10 +247,16 @@ def make_predictor(args: argparse.Namespace, device: str | None = None) -> "Pred
         max_tokens=args.max_tokens,
         max_memory=args.max_memory,
         tta=args.tta,
+        working_size=args.working_size,
     )
 
 
-def make_outputs(args: argparse.Namespace, kinds: Sequence[str], device: str | None = None) -> "Outputs":
+def make_outputs(
+    args: argparse.Namespace,
+    kinds: Sequence[str],
+    device: str | None = None,
+    origin: dict[str, Any] | None = None,
+) -> "Outputs":
     """The files that the options of `add_colours` describe; raises ValueError where they do not fit each other."""
     from data.products.backgrounds import Background
     from engine.batch.outputs import Outputs
@@ -234,6 +270,7 @@ def make_outputs(args: argparse.Namespace, kinds: Sequence[str], device: str | N
         premultiplied=args.premultiplied,
         background=Background.parse(args.background) if args.background else None,
         device=choose_device(device or args.device),
+        origin=origin or {},
     )
 
 

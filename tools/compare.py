@@ -64,6 +64,7 @@ def check_arguments(args: argparse.Namespace) -> "list[Model]":
     """The models; raises ValueError for what is wrong with the options before anything runs."""
     from modeling.inference.budget import parse_memory
     from modeling.inference.predictor import choose_device, choose_dtype
+    from modeling.inference.working_size import parse_working_size
     from tools.comparison.report import Model
 
     models = [Model(label, Path(config), Path(checkpoint)) for label, config, checkpoint in args.models]
@@ -83,6 +84,7 @@ def check_arguments(args: argparse.Namespace) -> "list[Model]":
     choose_dtype(args.dtype, choose_device(args.device))
     if args.max_tokens < 0:
         raise ValueError(f"--max-tokens must be at least 0, got {args.max_tokens}")
+    parse_working_size(args.working_size)
     if args.max_memory not in (None, "auto"):
         parse_memory(args.max_memory)
     return models
@@ -106,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
-    names = ("device", "dtype", "max_tokens", "max_memory", "tta")
+    names = ("device", "dtype", "max_tokens", "max_memory", "tta", "working_size")
     try:
         comparison = Comparison(models, pairs, args.output, {name: getattr(args, name) for name in names})
         if comparison.pairs:

@@ -53,7 +53,7 @@ def plan_jobs(args: argparse.Namespace, outputs: "Outputs") -> "list[Job]":
     from engine.batch.folders import Job, checked, plan, prepare_output
 
     if args.image.is_dir():
-        jobs = plan(find_masked(args.image, args.alpha), args.output, outputs)
+        jobs = plan(find_masked(args.image, args.alpha, args.output), args.output, outputs, written=[args.json])
         prepare_output(args.output)
         return jobs
     for path in (args.image, args.alpha):
@@ -61,7 +61,9 @@ def plan_jobs(args: argparse.Namespace, outputs: "Outputs") -> "list[Job]":
             raise FileError(f"{path}: there is no such file")
     if (suffix := outputs.path(args.output, outputs.kinds[0]).suffix) != args.output.suffix.lower():
         raise FileError(f"{args.output}: is to be written as {suffix[1:].upper()}; give a name that ends in {suffix}")
-    jobs = checked([Job(Pair(args.image.stem, args.image, None, mask=args.alpha), args.output)], outputs)
+    jobs = checked(
+        [Job(Pair(args.image.stem, args.image, None, mask=args.alpha), args.output)], outputs, written=[args.json]
+    )
     prepare_output(args.output.parent)
     return jobs
 
@@ -70,19 +72,21 @@ def work(job: "Job", outputs: "Outputs", overwrite: bool) -> bool:
     """Write the files of one photograph; False if they were there already."""
     import numpy as np
 
-    from data.files import FileError, image_size, read_alpha, read_image, to_uint8
+    from data.files import FileError, read_alpha, read_bytes, read_image, to_uint8
+    from data.records import fingerprint
     from data.trimap import keep_extremes
 
     pair = job.pair
     if pair.problem:
         raise FileError(pair.problem)
-    if not overwrite and outputs.complete(job.output, image_size(pair.image)):
+    inputs = fingerprint([read_bytes(pair.image), read_bytes(pair.mask)])
+    if not overwrite and outputs.complete(job.output, inputs, pair.name):
         return False
     image, stored = read_image(pair.image), read_alpha(pair.mask)
     alpha = stored.astype(np.float32) / np.iinfo(stored.dtype).max
     trimap = keep_extremes(to_uint8(stored))
     job.output.parent.mkdir(parents=True, exist_ok=True)
-    outputs.write(job.output, pair.image, image, trimap, alpha, name=pair.name)
+    outputs.write(job.output, pair.image, image, trimap, alpha, name=pair.name, inputs=inputs)
     return True
 
 

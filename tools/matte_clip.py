@@ -73,10 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from engine.batch.folders import peak_memory
 
     try:
-        outputs = cli.make_outputs(args, [args.output_kind])
+        weights = cli.choose_weights(args)
+        origin = {**cli.origin(args, weights), "masks": str(args.masks is not None)}
+        outputs = cli.make_outputs(args, [args.output_kind], origin=origin)
         guide = args.trimaps or args.masks
-        job = open_job(args.clip, guide, args.masks is not None, args.output, outputs, args.rate)
-        predictor = cli.make_predictor(args)
+        is_mask = args.masks is not None
+        job = open_job(args.clip, guide, is_mask, args.output, outputs, args.rate, weights, [args.json])
+        predictor = cli.make_predictor(args, weights)
     except (ValueError, OSError, MemoryError) as error:
         logger.error("%s", error or type(error).__name__)
         return 2

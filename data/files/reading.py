@@ -104,15 +104,6 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return (width, height) if orientation(path, header) >= 5 else (height, width)
 
 
-def is_complete(path: str | Path, size: tuple[int, int], bit_depth: int) -> bool:
-    """True for a whole alpha of this (height, width) and depth: a resumed run skips it."""
-    try:
-        alpha = decode(path).pixels
-    except FileError:
-        return False
-    return alpha.shape == tuple(size) and alpha.itemsize * 8 == bit_depth
-
-
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """Round uint16 to uint8 (65535 = 255 * 257); uint8 stays as it is."""
     if pixels.dtype == np.uint8:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from data.files.guard import FileError, reason
+from data.records import png_with_record
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,12 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
     write_atomic(path, encode_png(pixels))
 
 
-def write_alpha(path: str | Path, alpha: np.ndarray, bit_depth: int = 8) -> None:
-    """Write an alpha, float (H, W) in [0, 1], as grey PNG."""
+def write_alpha(path: str | Path, alpha: np.ndarray, bit_depth: int = 8, record: str = "") -> None:
+    """Write an alpha, float (H, W) in [0, 1], as grey PNG.
+
+    Args:
+        record: text to store in the file, as `data.records` reads it.
+    """
     path = Path(path)
     if bit_depth not in (8, 16):
         raise ValueError(f"bit depth is {bit_depth}; PNG alphas have 8 or 16 bits")
@@ -56,7 +61,7 @@ def write_alpha(path: str | Path, alpha: np.ndarray, bit_depth: int = 8) -> None
         raise ValueError(f"{path}: an alpha has two dimensions (H, W) and at least one pixel, not shape {alpha.shape}")
     if not all(np.isfinite(alpha[start : start + _ROWS]).all() for start in range(0, len(alpha), _ROWS)):
         raise ValueError(f"{path}: the alpha holds values that are not finite; nothing was written")
-    write_atomic(path, encode_png(quantise(alpha, bit_depth)))
+    write_atomic(path, png_with_record(encode_png(quantise(alpha, bit_depth)), record))
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -38,11 +38,15 @@ class Background:
         except ValueError:
             raise FileError(f"{text}: is neither a file, nor a folder, nor a colour (white, #20a050)") from None
 
+    def file(self, name: str) -> Path:
+        """The file that an image of this name is laid over."""
+        return self.files[zlib.crc32(os.fsencode(name)) % len(self.files)]
+
     def picture(self, name: str, height: int, width: int) -> np.ndarray:
         """(H, W, 3) float32 in [0, 1]; a picture is scaled to cover and cut evenly on both sides."""
         if self.colour is not None:
             return np.broadcast_to(np.array(self.colour, np.float32) / 255, (height, width, 3))
-        picture = read_image(self.files[zlib.crc32(os.fsencode(name)) % len(self.files)])
+        picture = read_image(self.file(name))
         ratio = covering_ratio(picture, (height, width))
         size = max(width, round(picture.shape[1] * ratio)), max(height, round(picture.shape[0] * ratio))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)

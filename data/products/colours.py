@@ -4,7 +4,6 @@ Alpha is straight unless asked otherwise; EXR holds linear light, as its readers
 """
 
 import io
-import struct
 import tempfile
 import zlib
 from pathlib import Path
@@ -15,13 +14,13 @@ import numpy as np
 import OpenEXR
 import tifffile
 
-from data.files import Metadata, encode_png, quantise, write_atomic
+from data.files import FileError, Metadata, decode, encode_png, quantise, write_atomic
+from data.records import KEY, PNG_HEADER_BYTES, png_chunk, png_with_record, tiff_description
 
 Depth = Literal["8", "16", "half", "float"]
 DEPTHS: dict[str, tuple[Depth, ...]] = {
     ".png": ("8", "16"), ".tif": ("8", "16"), ".tiff": ("8", "16"), ".exr": ("half", "float"),
 }  # fmt: skip
-_PNG_HEADER_BYTES = 8 + 25  # signature and IHDR: what follows may be anything
 
 
 def check_depth(suffix: str, depth: str) -> None:
@@ -40,6 +39,7 @@ def write_colours(
     depth: Depth = "8",
     premultiplied: bool = False,
     metadata: Metadata | None = None,
+    record: str = "",
 ) -> None:
     """Write RGB, or RGBA with an alpha, atomically; the suffix says which kind of file.
 
@@ -48,6 +48,7 @@ def write_colours(
         alpha: (H, W) float32 in [0, 1].
         depth: "8" or "16" for PNG and TIFF, "half" or "float" for EXR.
         premultiplied: multiply the colours (in EXR: the linear ones) by alpha.
+        record: text to store in the file, as `data.records` reads it.
     """
     path = Path(path)
     check_depth(path.suffix, depth)
@@ -60,10 +61,11 @@ def write_colours(
         layers.append(alpha[..., None])
     pixels = np.concatenate(layers, axis=2) if len(layers) > 1 else layers[0]
     if exr:
-        data = _exr(pixels, depth, premultiplied)
+        data = _exr(pixels, depth, premultiplied, record)
+    elif path.suffix.lower() == ".png":
+        data = png_with_record(_png(quantise(pixels, int(depth)), metadata), record)
     else:
-        quantised = quantise(pixels, int(depth))
-        data = _png(quantised, metadata) if path.suffix.lower() == ".png" else _tiff(quantised, metadata, premultiplied)
+        data = _tiff(quantise(pixels, int(depth)), metadata, premultiplied, record)
     write_atomic(path, data)
 
 
@@ -99,10 +101,23 @@ def srgb_to_linear(encoded: np.ndarray) -> np.ndarray:
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
-def _exr(pixels: np.ndarray, depth: Depth, premultiplied: bool) -> bytes:
+def is_whole(path: Path) -> bool:
+    """True if a colour file decodes to its end."""
+    try:
+        if path.suffix.lower() != ".exr":
+            decode(path)
+            return True
+        with OpenEXR.File(str(path)) as file:
+            return bool(file.channels())
+    except (FileError, OSError, RuntimeError, ValueError):
+        return False
+
+
+def _exr(pixels: np.ndarray, depth: Depth, premultiplied: bool, record: str) -> bytes:
     pixels = np.ascontiguousarray(pixels.astype(np.float16 if depth == "half" else np.float32))
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     header["comments"] = f"linear sRGB, {'premultiplied' if premultiplied else 'straight (not premultiplied)'} alpha"
+    header |= {KEY: record} if record else {}
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "image.exr")
         with OpenEXR.File(header, {"RGBA" if pixels.shape[2] == 4 else "RGB": pixels}) as file:
@@ -113,17 +128,13 @@ def _exr(pixels: np.ndarray, depth: Depth, premultiplied: bool) -> bytes:
 def _png(pixels: np.ndarray, metadata: Metadata) -> bytes:
     data, extra = encode_png(pixels), b""
     if metadata.icc:
-        extra += _chunk(b"iCCP", b"profile\0\0" + zlib.compress(metadata.icc))
+        extra += png_chunk(b"iCCP", b"profile\0\0" + zlib.compress(metadata.icc))
     if metadata.exif:
-        extra += _chunk(b"eXIf", metadata.exif)
-    return data[:_PNG_HEADER_BYTES] + extra + data[_PNG_HEADER_BYTES:]
+        extra += png_chunk(b"eXIf", metadata.exif)
+    return data[:PNG_HEADER_BYTES] + extra + data[PNG_HEADER_BYTES:]
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _tiff(pixels: np.ndarray, metadata: Metadata, premultiplied: bool) -> bytes:
+def _tiff(pixels: np.ndarray, metadata: Metadata, premultiplied: bool, record: str) -> bytes:
     target = io.BytesIO()
     extra = (("assocalpha" if premultiplied else "unassalpha"),) if pixels.shape[2] == 4 else ()
     tifffile.imwrite(
@@ -134,5 +145,6 @@ def _tiff(pixels: np.ndarray, metadata: Metadata, premultiplied: bool) -> bytes:
         iccprofile=metadata.icc,
         compression="zlib",
         metadata=None,
+        description=tiff_description(record),
     )
     return target.getvalue()

@@ -1,7 +1,7 @@
 """Matting the frames of a clip: constant memory, resumed frame by frame, a video encoded at the end."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +21,7 @@ from data.products.clips import (
     pair_frames,
     write_video,
 )
+from data.records import fingerprint
 from data.trimap import snap_trimap
 from engine.batch.folders import Predicts
 from engine.batch.outputs import Outputs
@@ -87,11 +88,24 @@ class ClipJob:
         return self.outputs.path(self.folder / f"{frame.name}.png", self.kind)
 
 
-def open_job(clip: Path, guide: Path, guide_is_mask: bool, output: Path, outputs: Outputs, rate: Fraction) -> ClipJob:
-    """Open the inputs and make sure that nothing of them is written over."""
+def open_job(
+    clip: Path,
+    guide: Path,
+    guide_is_mask: bool,
+    output: Path,
+    outputs: Outputs,
+    rate: Fraction,
+    read: Iterable[Path | None] = (),
+    written: Iterable[Path | None] = (),
+) -> ClipJob:
+    """Open the inputs and make sure that nothing of them is written over.
+
+    Args:
+        read, written: further files of the command, for example a checkpoint and a summary.
+    """
     job = ClipJob(open_clip(clip), open_clip(guide), guide_is_mask, output, outputs, rate)
     backgrounds = outputs.background.files if outputs.background else ()
-    check_outputs([output], [clip, guide, *backgrounds])
+    check_outputs([output, *filter(None, written)], [clip, guide, *backgrounds, *filter(None, read)])
     if not job.is_video and output.suffix:
         raise FileError(f"{output}: videos are {', '.join(VIDEO_KINDS)}; name one of them, or a folder for the frames")
     for folder in filter(Path.is_dir, (clip, guide)):
@@ -119,9 +133,7 @@ def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = 
     made = total = 0
     for frame, guide in pair_frames(job.clip, job.guide):
         total += 1
-        if not job.frame_path(frame).is_file():
-            _matte(predictor, job, frame, guide)
-            made += 1
+        made += _matte(predictor, job, frame, guide)
         advance()
     if total == 0:
         raise FileError("the clip has no frames")
@@ -134,18 +146,22 @@ def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = 
     return made, total
 
 
-def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame) -> None:
-    """Make the file of one frame."""
+def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame) -> bool:
+    """Make the file of one frame; False if it is finished already."""
     image, values = frame.pixels(), np.ascontiguousarray(guide.pixels()[..., 0])
     if values.shape != image.shape[:2]:
         sizes = [f"{shape[1]} x {shape[0]}" for shape in (values.shape, image.shape)]
         raise FileError(f"frame {frame.number}: trimap or mask is {sizes[0]}, but the frame is {sizes[1]}")
+    output, inputs = job.folder / f"{frame.name}.png", fingerprint([image, values])
+    if job.frame_path(frame).exists() and job.outputs.complete(output, inputs):
+        return False
     if job.guide_is_mask:
         trimap = trimap_from_mask(binary(values))
     else:
         trimap = snap_trimap(values)
     matte = predictor.run(image, trimap, frame.name)
-    job.outputs.write(job.folder / f"{frame.name}.png", None, image, trimap, matte.alpha, matte.keep)
+    job.outputs.write(output, None, image, trimap, matte.alpha, matte.keep_over_picture(), inputs=inputs)
+    return True
 
 
 def _finished(job: ClipJob) -> Iterator[tuple[int | None, np.ndarray]]:

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from data.files import FileError, check_outputs, image_size, read_image, read_trimap, remove_leftovers
+from data.files import FileError, check_outputs, make_folder, read_bytes, read_image, read_trimap, remove_leftovers
 from data.folders import Pair
 from data.masks import read_mask, trimap_from_mask
+from data.records import fingerprint
 from data.trimap import is_unknown
 from engine.batch.outputs import Outputs
 from modeling.inference.memory import give_back, peak
@@ -79,19 +80,36 @@ class Report:
         logger.debug("%s", job.pair.name, exc_info=error)
 
 
-def plan(pairs: Sequence[Pair], output_dir: Path, outputs: Outputs = ALPHA_ONLY) -> list[Job]:
+def plan(
+    pairs: Sequence[Pair],
+    output_dir: Path,
+    outputs: Outputs = ALPHA_ONLY,
+    read: Iterable[Path | None] = (),
+    written: Iterable[Path | None] = (),
+) -> list[Job]:
     """Give each pair its output, `output_dir`/name.png; sub-folders of the input are mirrored.
 
     Raises:
         FileError: an output would overwrite an input or another output.
     """
-    return checked([Job(pair, output_dir / f"{pair.name}.png") for pair in pairs], outputs)
+    return checked([Job(pair, output_dir / f"{pair.name}.png") for pair in pairs], outputs, read, written)
 
 
-def checked(jobs: list[Job], outputs: Outputs = ALPHA_ONLY) -> list[Job]:
-    """The same jobs, none of which writes to a file that another reads or writes."""
-    inputs = (path for job in jobs for path in (job.pair.image, job.pair.trimap, job.pair.mask, job.pair.alpha) if path)
-    check_outputs((path for job in jobs for path in outputs.paths(job.output)), inputs)
+def checked(
+    jobs: list[Job],
+    outputs: Outputs = ALPHA_ONLY,
+    read: Iterable[Path | None] = (),
+    written: Iterable[Path | None] = (),
+) -> list[Job]:
+    """The same jobs, none of which writes to a file that another reads or writes.
+
+    Args:
+        read, written: further files of the command, for example a checkpoint and a summary.
+    """
+    inputs = [path for job in jobs for path in (job.pair.image, job.pair.trimap, job.pair.mask, job.pair.alpha)]
+    inputs += [*(outputs.background.files if outputs.background else ()), *read]
+    planned = [path for job in jobs for path in outputs.paths(job.output)]
+    check_outputs([*planned, *filter(None, written)], filter(None, inputs))
     return jobs
 
 
@@ -119,7 +137,7 @@ def run(
 
     Args:
         outputs: which files a matte becomes.
-        overwrite: do again what is finished: an output of the right size and depth that decodes to its end.
+        overwrite: make finished outputs again: those whose record names these settings and inputs.
         advance: called once a job is done with, in whatever way.
     """
     report = Report()
@@ -178,41 +196,52 @@ def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     return image, trimap
 
 
-def _load(job: Job, outputs: Outputs, overwrite: bool) -> tuple[np.ndarray, np.ndarray] | None:
-    """Image and trimap, or None where the outputs are there already."""
-    started = not overwrite and not job.pair.problem and outputs.started(job.output)
-    if started and outputs.complete(job.output, image_size(job.pair.image)):
+@dataclass(frozen=True)
+class _Loaded:
+    """Image, trimap, and the fingerprint of their files."""
+
+    image: np.ndarray
+    trimap: np.ndarray
+    inputs: str
+
+
+def _load(job: Job, outputs: Outputs, overwrite: bool) -> _Loaded | None:
+    """Read the files of a job; None where the outputs are finished already."""
+    pair = job.pair
+    started = not overwrite and not pair.problem and outputs.started(job.output)
+    if started and outputs.complete(job.output, _fingerprint(pair), pair.name):
         return None
-    return read_pair(job.pair)
+    return _Loaded(*read_pair(pair), _fingerprint(pair))
+
+
+def _fingerprint(pair: Pair) -> str:
+    return fingerprint(read_bytes(path) for path in (pair.image, pair.trimap or pair.mask) if path)
 
 
 @dataclass(frozen=True)
 class _Predicted:
-    image: np.ndarray
-    trimap: np.ndarray
+    loaded: _Loaded
     matte: Matte
 
 
 def _predict(predictor: Predicts, loading: Future, name: str) -> _Predicted | None:
     loaded = loading.result()
-    return None if loaded is None else _Predicted(*loaded, predictor.run(*loaded, name))
+    return None if loaded is None else _Predicted(loaded, predictor.run(loaded.image, loaded.trimap, name))
 
 
 def _write(job: Job, predicted: _Predicted, outputs: Outputs) -> Matte:
     """Write the files of one matte, and return it."""
-    try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{job.output.parent}: cannot be created ({error.strerror or error})") from error
-    matte = predicted.matte
+    make_folder(job.output.parent)
+    loaded, matte = predicted.loaded, predicted.matte
     outputs.write(
         job.output,
         job.pair.image,
-        predicted.image,
-        predicted.trimap,
+        loaded.image,
+        loaded.trimap,
         matte.alpha,
         matte.keep_over_picture(),
-        job.pair.name,
+        name=job.pair.name,
+        inputs=loaded.inputs,
     )
     return matte
 

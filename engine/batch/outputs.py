@@ -1,16 +1,18 @@
 """Output files of a matte: alpha, cut-out, foreground colours, composite, preview."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from data.files import FileError, is_complete, read_colours, read_metadata, write_alpha
+from data.files import FileError, read_bytes, read_colours, read_metadata, write_alpha
 from data.products.backgrounds import Background
-from data.products.colours import Depth, check_depth, extend_colours, write_colours
+from data.products.colours import Depth, check_depth, extend_colours, is_whole, write_colours
 from data.products.previews import over, preview
+from data.records import fingerprint, read_record
 from engine.batch.kinds import KINDS, Kind
 from modeling.foreground import estimate_foreground
 
@@ -26,6 +28,7 @@ class Outputs:
         depth: of the colour files; None is the least that the suffix has.
         bit_depth: of the alphas.
         device: where foreground colours are computed.
+        origin: network, weights and options that the mattes are made with, for the records in the files.
     """
 
     kinds: Sequence[Kind] = ("alpha",)
@@ -35,6 +38,7 @@ class Outputs:
     premultiplied: bool = False
     background: Background | None = None
     device: torch.device | str = "cpu"
+    origin: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.kinds or set(self.kinds) - set(KINDS) or len(set(self.kinds)) < len(self.kinds):
@@ -62,14 +66,33 @@ class Outputs:
         """True if any of the files is there."""
         return any(path.exists() for path in self.paths(output))
 
-    def complete(self, output: Path, size: tuple[int, int]) -> bool:
-        """True if nothing has to be made again.
+    def record(self, kind: Kind, inputs: str, name: str = "") -> str:
+        """Text that says how a file of one kind was made, in ASCII.
 
-        Files are written whole or not at all, so those of colours need no second look.
+        Args:
+            inputs: fingerprint of image and trimap.
+            name: of the image.
         """
-        if "alpha" in self.kinds and not is_complete(self.path(output, "alpha"), size, self.bit_depth):
-            return False
-        return all(path.is_file() for path in self.paths(output))
+        parts = {"kind": kind, "inputs": inputs, "made": dict(self.origin)}
+        if kind == "alpha":
+            parts["depth"] = str(self.bit_depth)
+        elif kind != "preview":
+            parts |= {"depth": self.colour_depth, "premultiplied": self.premultiplied}
+        if kind == "composite":
+            parts["background"] = self._background_identity(name)
+        return json.dumps(parts, sort_keys=True)
+
+    def _background_identity(self, name: str) -> str:
+        if self.background.colour is not None:
+            return "#{:02x}{:02x}{:02x}".format(*self.background.colour)
+        return fingerprint([read_bytes(self.background.file(name))])
+
+    def complete(self, output: Path, inputs: str, name: str = "") -> bool:
+        """True if all files are there and whole, made by the same settings of the same inputs."""
+        return all(
+            read_record(path) == self.record(kind, inputs, name) and is_whole(path)
+            for kind, path in zip(self.kinds, self.paths(output), strict=True)
+        )
 
     def write(
         self,
@@ -80,6 +103,7 @@ class Outputs:
         alpha: np.ndarray,
         keep: Sequence[np.ndarray] = (),
         name: str = "",
+        inputs: str = "",
     ) -> None:
         """Write all kinds.
 
@@ -91,9 +115,10 @@ class Outputs:
             alpha: float32 (H, W).
             keep: routing maps for the preview.
             name: of the image; chooses the background from a folder.
+            inputs: fingerprint of image and trimap, by which a resumed run knows the files again.
         """
         if "alpha" in self.kinds:
-            write_alpha(self.path(output, "alpha"), alpha, self.bit_depth)
+            write_alpha(self.path(output, "alpha"), alpha, self.bit_depth, self.record("alpha", inputs))
         if set(self.kinds) == {"alpha"}:
             return
         colours = read_colours(photograph) if photograph else image
@@ -113,10 +138,11 @@ class Outputs:
                     depth=self.colour_depth,
                     premultiplied=self.premultiplied,
                     metadata=metadata,
+                    record=self.record(kind, inputs, name),
                 )
         if "preview" in self.kinds:
             shown = preview(image, trimap, alpha, foreground, keep).astype(np.float32) / 255
-            write_colours(self.path(output, "preview"), shown)
+            write_colours(self.path(output, "preview"), shown, record=self.record("preview", inputs))
 
     def foreground(self, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """Foreground colours (H, W, 3) float32 of uint8 or uint16 colours and a float32 alpha."""

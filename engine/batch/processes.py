@@ -1,4 +1,4 @@
-"""Several processes that share one folder of files: who this one is, and how to start the others."""
+"""Several processes that share one folder of files."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Place:
-    """This process among `world` equal ones, `local` counting those of this machine; as torchrun says it."""
+    """Rank, world size and local rank, as set by torchrun."""
 
     rank: int = 0
     world: int = 1
@@ -24,7 +24,14 @@ class Place:
 
     @classmethod
     def from_environment(cls) -> "Place":
-        """Read RANK, WORLD_SIZE and LOCAL_RANK; one process alone where they are not set."""
+        """Read RANK, WORLD_SIZE and LOCAL_RANK; one process alone where they are not set.
+
+        Raises:
+            ValueError: they do not fit each other, as where one was left over from another program.
+        """
+        given = [name for name in ("RANK", "WORLD_SIZE") if name in os.environ]
+        if len(given) == 1:
+            raise ValueError(f"{given[0]} is set in the environment without its partner; use torchrun, or unset it")
         try:
             rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
             place = cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)))
@@ -35,18 +42,23 @@ class Place:
         return place
 
     def share(self, items: Sequence) -> list:
-        """This process' part; the parts of all processes are disjoint and together everything."""
-        return list(items[self.rank :: self.world])
+        """Items of this process; those of all processes are disjoint and together complete."""
+        own = list(items[self.rank :: self.world])
+        if self.world > 1:
+            logger.info(
+                "process %d of %d (RANK, WORLD_SIZE): %d of %d files", self.rank, self.world, len(own), len(items)
+            )
+        return own
 
     def device(self, name: str) -> str:
-        """A CUDA device of its own for each local process, where `name` leaves the choice."""
+        """Device of this process: its own GPU where `name` leaves the choice."""
         if self.world > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
             return f"cuda:{self.local % torch.cuda.device_count()}"
         return name
 
 
 def run_on_gpus(count: int, command: Sequence[str]) -> int:
-    """Run a Python command once a GPU, each process with its own place; returns the largest exit code.
+    """Run a Python command once per GPU, each process with its own place; returns the largest exit code.
 
     Raises:
         ValueError: there are not so many GPUs.
@@ -66,6 +78,8 @@ def run_on_gpus(count: int, command: Sequence[str]) -> int:
         if code < 0:
             logger.error(
                 "process %d of %d was killed (signal %d); finished files are complete, the same command does the rest",
-                rank, count, -code,
-            )  # fmt: skip
+                rank,
+                count,
+                -code,
+            )
     return max(code if code >= 0 else 1 for code in codes)

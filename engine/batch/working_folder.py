@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from data.files import FileError, remove_leftovers, write_atomic
+from data.files import FileError, make_folder, reason, remove_leftovers, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -27,16 +27,13 @@ class WorkingFolder:
                     f"{self.path}: is needed for the frames of the video, but holds other files; choose another output"
                 )
         except OSError as error:
-            raise FileError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+            raise FileError(f"{self.path}: cannot be read ({reason(error)})") from error
 
     def create(self, marked: bool) -> None:
         """Create the folder; a marked one is looked at again, since time may have passed."""
         if marked:
             self.check()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"{self.path}: cannot be created ({error.strerror or error})") from error
+        make_folder(self.path)
         if marked:
             write_atomic(self.path / MARK, _TEXT)
 

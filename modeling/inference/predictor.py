@@ -167,7 +167,10 @@ class Predictor:
 
         held = in_use(self.device)
         available = free(self.device) // self.shared_by if self.max_memory == "auto" else self.max_memory - held
-        limits = fit(self.limits, cost, available)
+        try:
+            limits = fit(self.limits, cost, available)
+        except ValueError as error:
+            raise ValueError(f"{error}; the process itself holds {held / 1e9:.2f} GB (network and libraries)") from None
         expected = (held + cost(limits)) / 1e9
         logger.info("%d x %d pixels: %s; expecting a peak of %.2f GB", width, height, limits, expected)
         if limits.max_tokens != self.limits.max_tokens:

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from data import files
-from data.files import FileError, image_size, is_complete, read_alpha, read_image, read_trimap, write_alpha
+from data.files import FileError, image_size, read_alpha, read_image, read_trimap, write_alpha
 from tests.soak.pictures import jpeg_of_many_scans
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
@@ -326,19 +326,6 @@ def test_write_below_a_file_or_into_nowhere(tmp_path):
     for parent in ("file", "nowhere"):
         with pytest.raises(FileError, match=r"a\.png: cannot be written"):
             write_alpha(tmp_path / parent / "a.png", np.ones((2, 2), np.float32))
-
-
-def test_is_complete(tmp_path):
-    path = tmp_path / "a.png"
-    assert not is_complete(path, (5, 4), 8)
-    write_alpha(path, np.random.default_rng(0).random((5, 4), np.float32))
-    assert is_complete(path, (5, 4), 8)
-    assert not is_complete(path, (4, 5), 8)
-    assert not is_complete(path, (5, 4), 16)
-    data = path.read_bytes()
-    for length in range(len(data)):
-        path.write_bytes(data[:length])
-        assert not is_complete(path, (5, 4), 8)
 
 
 def test_colours_of_an_overlay_are_unknown(tmp_path, caplog):

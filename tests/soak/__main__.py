@@ -23,6 +23,7 @@ from tests.soak.fuzz_checkpoints import Checkpoints
 from tests.soak.fuzz_commands import Commands
 from tests.soak.fuzz_folders import Folders
 from tests.soak.fuzz_pairs import Pairs
+from tests.soak.fuzz_sequences import Sequences
 from tests.soak.kills import TASKS, Kills, kill_and_resume
 from tests.soak.long_run import SETTLED, Growth, long_run
 from tests.soak.pictures import all_images
@@ -130,6 +131,7 @@ PARTS = (
     Part("checkpoints", 80, 1_000, functools.partial(fuzz, Checkpoints, "checkpoint")),
     Part("folders", 20, 1_000, functools.partial(fuzz, Folders, "folder with odd files")),
     Part("commands", 80, 1_000, functools.partial(fuzz, Commands, "command line and overrides")),
+    Part("sequences", 25, 600, functools.partial(fuzz, Sequences, "sequence of commands")),
     Part("inference", 4, 100, functools.partial(kills, "inference")),
     Part("train", 2, 20, functools.partial(kills, "train")),
     Part("composition", 3, 20, functools.partial(kills, "composition")),

@@ -136,6 +136,23 @@ def test_nothing_is_written_into_a_folder_that_is_read_or_around_it(clip, output
     assert read.is_dir()
 
 
+def test_frames_that_this_command_would_not_have_written_are_made_again(clip):
+    run_clip(TrimapAsAlpha(), job(clip, "out", "alpha"))
+    assert run_clip(TrimapAsAlpha(), job(clip, "out", "alpha")) == (0, 10)
+    assert run_clip(TrimapAsAlpha(), job(clip, "out", "alpha", bit_depth=16)) == (10, 10)
+    assert run_clip(TrimapAsAlpha(), job(clip, "out", "rgba")) == (10, 10)
+
+
+def test_damaged_frames_of_an_interrupted_run_are_made_again(clip):
+    with pytest.raises(KeyboardInterrupt):
+        run_clip(TrimapAsAlpha(stop=4), job(clip, "out.mov"))
+    frames = clip / "out.mov.frames"
+    (frames / "000000.png").write_bytes(b"\x89PNG")
+    cv2.imwrite(str(frames / "000001.png"), np.zeros((48, 64), np.uint8))
+    cv2.imwrite(str(frames / "000002.png"), np.zeros((10, 10, 4), np.uint8))
+    assert run_clip(TrimapAsAlpha(), job(clip, "out.mov")) == (9, 10)
+
+
 def test_files_of_others_in_the_working_folder_stay(clip, caplog):
     work = job(clip, "out.mov")
 

@@ -26,9 +26,9 @@ def test_all_kinds_at_once(photo, tmp_path):
     path, image, trimap, alpha = photo
     outputs = Outputs(KINDS, background=Background.parse("#00c800"))
     target = tmp_path / "out.png"
-    assert not outputs.complete(target, alpha.shape)
-    outputs.write(target, path, image, trimap, alpha, [np.ones((4, 5), bool)])
-    assert outputs.complete(target, alpha.shape)
+    assert not outputs.complete(target, "inputs")
+    outputs.write(target, path, image, trimap, alpha, [np.ones((4, 5), bool)], inputs="inputs")
+    assert outputs.complete(target, "inputs") and not outputs.complete(target, "others")
     assert sorted(item.name for item in tmp_path.glob("out*")) == [
         "out.png", "out_composite.png", "out_foreground.png", "out_preview.png", "out_rgba.png"
     ]  # fmt: skip
@@ -75,3 +75,49 @@ def test_a_photograph_of_another_size_leaves_nothing(photo, tmp_path):
     with pytest.raises(FileError, match="resize"):
         Outputs(["rgba"]).write(tmp_path / "o.png", path, image, trimap, alpha[:-1])
     assert not (tmp_path / "o.png").exists()
+
+
+SETTINGS = {
+    "alpha": Outputs(),
+    "deep alpha": Outputs(bit_depth=16),
+    "rgba": Outputs(["rgba"]),
+    "deep rgba": Outputs(["rgba"], depth="16"),
+    "premultiplied": Outputs(["rgba"], premultiplied=True),
+    "white": Outputs(["composite"], background=Background((255, 255, 255))),
+    "black": Outputs(["composite"], background=Background((0, 0, 0))),
+    "foreground": Outputs(["foreground"]),
+    "preview": Outputs(["preview"]),
+    "other weights": Outputs(origin={"checkpoint": "b"}),
+}
+
+
+@pytest.mark.parametrize("first", SETTINGS)
+def test_only_files_of_the_same_settings_count_as_finished(photo, tmp_path, first):
+    path, image, trimap, alpha = photo
+    target = tmp_path / "out.png"
+    SETTINGS[first].write(target, path, image, trimap, alpha, inputs="x")
+    assert [name for name, outputs in SETTINGS.items() if outputs.complete(target, "x")] == [first]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".exr"])
+def test_damaged_and_foreign_files_are_not_finished(photo, tmp_path, suffix):
+    path, image, trimap, alpha = photo
+    outputs, target = Outputs(["rgba"], suffix), tmp_path / "out.png"
+    outputs.write(target, path, image, trimap, alpha, inputs="x")
+    file = tmp_path / f"out{suffix}"
+    whole = file.read_bytes()
+    assert outputs.complete(target, "x")
+    for content in (b"", whole[: len(whole) // 2], whole[:200], b"some text"):
+        file.write_bytes(content)
+        assert not outputs.complete(target, "x")
+
+
+def test_another_background_picture_of_the_same_name_makes_another_composite(photo, tmp_path):
+    path, image, trimap, alpha = photo
+    target, wall = tmp_path / "out.png", tmp_path / "wall.png"
+    for shade, finished in ((10, True), (20, False)):
+        Image.new("RGB", (90, 70), (shade, shade, shade)).save(wall)
+        outputs = Outputs(["composite"], background=Background.parse(str(wall)))
+        if finished:
+            outputs.write(target, path, image, trimap, alpha, name="a", inputs="x")
+        assert outputs.complete(target, "x", "a") == finished
