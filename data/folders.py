@@ -3,12 +3,12 @@
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.files import HEIC_SUFFIXES, IMAGE_SUFFIXES, FileError, real_path
-from data.records import read_record
+from data.records import read_record, record_kind
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def find_pairs(root: str | Path, results: Path | None = None) -> list[Pair]:
     images by suffix are left out.
 
     Args:
-        results: folder of the outputs; files of this project's own in it (by their records) are no images.
+        results: folder of the outputs, which are no images (see `photographs_by_name`).
 
     Returns:
         one pair per image name, sorted by name; pairs that cannot be used carry the reason in `problem`.
@@ -76,7 +76,8 @@ def find_pairs(root: str | Path, results: Path | None = None) -> list[Pair]:
     if not root.is_dir():
         raise FileError(f"{root}: is not a folder")
     layout, image_folder, trimap_folder = _recognise(root)
-    images, trimaps = images_by_name(image_folder, results), images_by_name(trimap_folder)
+    trimaps = images_by_name(trimap_folder)
+    images = photographs_by_name(image_folder, trimaps.keys(), results)
     alpha_folder = next((root / name for name in layout.alpha if (root / name).is_dir()), None)
     alphas = images_by_name(alpha_folder) if alpha_folder else {}
     if not images:
@@ -103,7 +104,8 @@ def find_masked(root: str | Path, mask_folder: str | Path, results: Path | None 
             raise FileError(f"{folder}: is not a folder")
     named = [root / name for layout in LAYOUTS for name in layout.image if (root / name).is_dir()]
     image_folder = named[0] if len(named) == 1 else root
-    images, masks = images_by_name(image_folder, results), images_by_name(mask_folder)
+    masks = images_by_name(mask_folder)
+    images = photographs_by_name(image_folder, masks.keys(), results)
     inside = {real_path(path) for paths in masks.values() for path in paths}
     images = {name: paths for name, paths in images.items() if real_path(paths[0]) not in inside}
     if not images:
@@ -138,26 +140,42 @@ def _recognise(root: Path) -> tuple[Layout, Path, Path]:
     raise FileError(f"{root}: is no dataset folder; it must hold one of: {accepted}; found: {content}")
 
 
-def images_by_name(folder: Path, results: Path | None = None) -> dict[str, list[Path]]:
-    """Image files below folder by relative path without suffix; others are counted in a warning, hidden ones not.
-
-    Args:
-        results: folder of the outputs; files of this project's own in it (by their records) are left out.
-    """
-    files, others, own = defaultdict(list), [], real_path(results) if results else None
+def images_by_name(folder: Path) -> dict[str, list[Path]]:
+    """Image files below folder by relative path without suffix; others are counted in a warning, hidden ones not."""
+    files, others = defaultdict(list), []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = own is not None and Path(real_path(parent)).is_relative_to(own)
         for name in names:
             path = Path(parent, name)
-            if name.startswith(".") or name in _OF_FILE_MANAGERS or (inside and read_record(path)):
+            if name.startswith(".") or name in _OF_FILE_MANAGERS:
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
-            else:
+            elif not read_record(path):
                 others.append(path.relative_to(folder).as_posix())
     warn_of_unread(folder, others)
     return {name: sorted(paths) for name, paths in files.items()}
+
+
+def photographs_by_name(folder: Path, partners: Collection[str], results: Path | None) -> dict[str, list[Path]]:
+    """As `images_by_name`, without what this project wrote there before (by the records in its files).
+
+    A cut-out or composite outside `results` that has a partner, and no photograph of its name beside it, stays.
+
+    Args:
+        partners: names of trimaps or masks.
+        results: folder of the outputs.
+    """
+    own, found = real_path(results) if results else None, {}
+    for name, paths in images_by_name(folder).items():
+        kinds = {path: record_kind(read_record(path)) for path in paths}
+        photographs = [path for path in paths if not kinds[path]]
+        if not photographs and name in partners:
+            outside = [path for path in paths if not (own and Path(real_path(path)).is_relative_to(own))]
+            photographs = [path for path in outside if kinds[path] in ("rgba", "foreground", "composite")]
+        if photographs:
+            found[name] = photographs
+    return found
 
 
 def warn_of_unread(folder: Path, names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Records inside image files: the settings and inputs that a file was made of, for resumed runs."""
 
 import hashlib
+import json
 import struct
 import zlib
 from collections.abc import Iterable
@@ -56,6 +57,14 @@ def read_record(path: str | Path) -> str:
         reader = {".png": _of_png, ".tif": _of_tiff, ".tiff": _of_tiff, ".exr": _of_exr}.get(path.suffix.lower())
         return reader(path) if reader else ""
     except Exception:  # damaged files raise many types; none of them was finished by this project
+        return ""
+
+
+def record_kind(record: str) -> str:
+    """Kind of output that a record names; empty where it is none."""
+    try:
+        return str(json.loads(record)["kind"])
+    except (ValueError, KeyError, TypeError):
         return ""
 
 

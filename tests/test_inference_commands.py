@@ -79,6 +79,13 @@ def test_results_beside_the_images_are_no_inputs_of_the_next_run(dataset, checkp
     assert cv2.imread(str(dataset / "image/0.png")).max() == 0
 
 
+def test_results_of_another_run_beside_the_images_are_no_inputs(dataset, checkpoint, capsys):
+    beside = ["--data", dataset, "--output-dir", dataset / "image", "--output-kind", "alpha,rgba,preview"]
+    assert inference.main(command(checkpoint, *beside)) == 0
+    assert inference.main(folder_command(checkpoint, dataset)) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("2 done, 0 failed, 0 skipped")
+
+
 def test_results_inside_a_plain_folder_are_no_inputs_of_the_next_run(photograph, checkpoint, capsys):
     for folder in ("photos", "masks"):
         Path(folder).mkdir()
