@@ -151,9 +151,12 @@ def test_two_processes_share_a_folder_and_do_each_file_once(tmp_path, checkpoint
 
 
 def test_resume_and_overwrite(dataset, checkpoint, capsys):
-    for options, expected in ([[], "2 done, 0 failed, 0 skipped"], [[], "0 done, 0 failed, 2 skipped"],
-                              [["--resume"], "0 done, 0 failed, 2 skipped"],
-                              [["--overwrite"], "2 done, 0 failed, 0 skipped"]):  # fmt: skip
+    for options, expected in (
+        [[], "2 done, 0 failed, 0 skipped"],
+        [[], "0 done, 0 failed, 2 skipped"],
+        [["--resume"], "0 done, 0 failed, 2 skipped"],
+        [["--overwrite"], "2 done, 0 failed, 0 skipped"],
+    ):
         assert inference.main(folder_command(checkpoint, dataset, *options)) == 0
         assert capsys.readouterr().out.startswith(expected)
 
@@ -308,8 +311,9 @@ class Attack:
         return os.mkdir, ("attacked",)
 
 
-@pytest.mark.parametrize("save", [lambda data, path: torch.save(data, path),
-                                  lambda data, path: path.write_bytes(pickle.dumps(data, 2))])  # fmt: skip
+@pytest.mark.parametrize(
+    "save", [lambda data, path: torch.save(data, path), lambda data, path: path.write_bytes(pickle.dumps(data, 2))]
+)
 def test_malicious_pickle(dataset, tmp_path, monkeypatch, capsys, caplog, save):
     monkeypatch.chdir(tmp_path)
     save({"model": Attack()}, tmp_path / "evil.pth")
@@ -385,11 +389,15 @@ def test_masks_instead_of_trimaps_and_every_kind_of_output(tmp_path, checkpoint)
     assert (cv2.imread(str(tmp_path / "out/a_composite.png"))[0, 0] == (0x30, 0x20, 0x10)).all()
 
 
-@pytest.mark.parametrize("wrong, reason", [
-    (["--output-kind", "composite"], "belong together"), (["--output-kind", "alpha,x"], "at most once"),
-    (["--background", "nowhere"], "neither a file"),
-    (["--output-kind", "rgba", "--format", "exr", "--depth", "16"], "depth half or float"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong, reason",
+    [
+        (["--output-kind", "composite"], "belong together"),
+        (["--output-kind", "alpha,x"], "at most once"),
+        (["--background", "nowhere"], "neither a file"),
+        (["--output-kind", "rgba", "--format", "exr", "--depth", "16"], "depth half or float"),
+    ],
+)
 def test_outputs_that_cannot_be_made_are_refused(dataset, tmp_path, checkpoint, capsys, caplog, wrong, reason):
     options = ["--data", dataset, "--output-dir", tmp_path / "out"]
     assert inference.main(command(checkpoint, *options, *wrong)) == 2

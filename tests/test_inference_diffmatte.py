@@ -46,9 +46,13 @@ def write_dataset(root: Path, names: list[str]) -> Path:
 
 def command(checkpoint, data, output, strategy):
     arguments = {
-        "--config-dir": CONFIG, "--checkpoint-dir": checkpoint, "--inference-dir": output, "--data-dir": data,
-        "--sample-strategy": strategy, "--device": "cpu",
-    }  # fmt: skip
+        "--config-dir": CONFIG,
+        "--checkpoint-dir": checkpoint,
+        "--inference-dir": output,
+        "--data-dir": data,
+        "--sample-strategy": strategy,
+        "--device": "cpu",
+    }
     return [str(part) for pair in arguments.items() for part in pair] + TINY
 
 

@@ -60,8 +60,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--side", type=int, default=2400, metavar="PX", help="of drawn composites (default %(default)s)"
     )
     parser.add_argument("--sizes", nargs="+", default=["auto", "full"], metavar="SIZE", help="auto, full or pixels")
-    parser.add_argument("--checkpoint", type=Path, default=ROOT / "weights/MEMatte_T.safetensors", metavar="FILE",
-                        help="weights that name their config (default: the shipped MEMatte-T)")  # fmt: skip
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=ROOT / "weights/MEMatte_T.safetensors",
+        metavar="FILE",
+        help="weights that name their config (default: the shipped MEMatte-T)",
+    )
     args = parser.parse_args(argv)
     if args.drawn and not args.backgrounds:
         parser.error("--drawn needs --backgrounds")

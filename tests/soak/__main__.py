@@ -52,13 +52,15 @@ def fuzz(kind: type, name: str, cases: int, folder: Path) -> Iterator[tuple[Row,
         tally.merge(watched(name, range(start, min(start + BLOCK, cases)), work, work.setup))
         results, refused = (tally.counts.get(kind, 0) for kind in ("result", "refused"))
         row = {
-            "part": f"fuzz: {name}", "cases": f"{tally.cases:,}",
+            "part": f"fuzz: {name}",
+            "cases": f"{tally.cases:,}",
             "what came out": f"{results:,} results, {refused:,} refused in a line",
             "crashes": str(tally.counts.get("crash", 0) + tally.counts.get("unclear", 0)),
-            "hangs": str(tally.counts.get("hang", 0)), "largest": f"+{tally.peak / 2**20:.0f} MiB in a case"
+            "hangs": str(tally.counts.get("hang", 0)),
+            "largest": f"+{tally.peak / 2**20:.0f} MiB in a case"
             + (f", {tally.counts['memory']} over budget" if "memory" in tally.counts else ""),
             "slowest": f"{tally.slowest:.1f} s",
-        }  # fmt: skip
+        }
         yield row, tally.faults
 
 
@@ -67,11 +69,15 @@ def kills(name: str, count: int, folder: Path) -> Iterator[tuple[Row, list[str]]
 
     def row(result: Kills) -> Row:
         return {
-            "part": f"killed: {result.name}", "cases": f"{result.kills} kills, {result.rounds} runs to the end",
-            "what came out": "equal to the undisturbed run" if not result.unequal else "see unequal", "crashes": "0",
-            "hangs": "0", "half-written": str(result.half + result.leftovers), "lost": str(result.lost),
+            "part": f"killed: {result.name}",
+            "cases": f"{result.kills} kills, {result.rounds} runs to the end",
+            "what came out": "equal to the undisturbed run" if not result.unequal else "see unequal",
+            "crashes": "0",
+            "hangs": "0",
+            "half-written": str(result.half + result.leftovers),
+            "lost": str(result.lost),
             "unequal": str(result.unequal),
-        }  # fmt: skip
+        }
 
     for result in kill_and_resume(TASKS[name](folder), count, folder, SEED):
         yield row(result), result.notes
@@ -86,10 +92,14 @@ def faults(count: int, folder: Path) -> Iterator[tuple[Row, list[str]]]:
         done.append(verdict.name)
         broken += [f"{verdict.name}: {claim}" for claim in verdict.broken]
         row = {
-            "part": "faults", "cases": str(len(done)),
+            "part": "faults",
+            "cases": str(len(done)),
             "what came out": f"{', '.join(done)}: a line, the exit code, all other files",
-            "crashes": str(len(broken)), "hangs": "0", "half-written": "0" if not broken else "see below", "lost": "0",
-        }  # fmt: skip
+            "crashes": str(len(broken)),
+            "hangs": "0",
+            "half-written": "0" if not broken else "see below",
+            "lost": "0",
+        }
         yield row, broken
 
 
@@ -105,9 +115,12 @@ def long(count: int, folder: Path) -> Iterator[tuple[Row, list[str]]]:
         if name != "each another size":  # oneDNN keeps code that it compiled for every shape
             problems += [f"long run, {name}: resident memory grew by {growth.memory:.1%}"] * (growth.memory > 0.02)
     row = {
-        "part": "long run", "cases": f"{count} images, one process", "crashes": str(len(problems)), "hangs": "0",
+        "part": "long run",
+        "cases": f"{count} images, one process",
+        "crashes": str(len(problems)),
+        "hangs": "0",
         "what came out": f"{'; '.join(told)}; {growth.files[-1]} files, {growth.threads[-1]} threads throughout",
-    }  # fmt: skip
+    }
     yield row, problems
 
 

@@ -156,9 +156,13 @@ def read_only_folder(folder: Path) -> Verdict:
     (output / "sub").chmod(0o755)
     names = {name for name in wanted if not name.startswith("sub/")}
     return _judge(
-        "read-only folder", folder / "log.txt", process.exitcode, 1, *_whole(output, wanted, names),
+        "read-only folder",
+        folder / "log.txt",
+        process.exitcode,
+        1,
+        *_whole(output, wanted, names),
         message="Permission denied",
-    )  # fmt: skip
+    )
 
 
 def _log_for_all(folder: Path) -> Path:
@@ -177,9 +181,13 @@ def file_removed(folder: Path) -> Verdict:
     (folder / "data" / "image" / last).unlink()
     process.join(WAIT)
     return _judge(
-        "file removed while running", folder / "log.txt", process.exitcode, 1,
-        *_whole(folder / "out", wanted, wanted.keys() - {last}), message="No such file or directory",
-    )  # fmt: skip
+        "file removed while running",
+        folder / "log.txt",
+        process.exitcode,
+        1,
+        *_whole(folder / "out", wanted, wanted.keys() - {last}),
+        message="No such file or directory",
+    )
 
 
 def two_runs(folder: Path) -> Verdict:
@@ -210,9 +218,14 @@ def killed_worker(folder: Path) -> Verdict:
     whole.join(WAIT)
     wanted = pictures_in(folder / "whole")
     return _judge(
-        "worker of the builder killed", folder / "log.txt", code, 1, ("the repeated run failed", again.exitcode == 0),
-        *_whole(folder / "out", wanted, set(wanted)), message="a worker process was killed",
-    )  # fmt: skip
+        "worker of the builder killed",
+        folder / "log.txt",
+        code,
+        1,
+        ("the repeated run failed", again.exitcode == 0),
+        *_whole(folder / "out", wanted, set(wanted)),
+        message="a worker process was killed",
+    )
 
 
 def killed_loader(folder: Path) -> Verdict:
@@ -231,9 +244,14 @@ def killed_loader(folder: Path) -> Verdict:
     found = curve_and_weights(folder / "out")
     log.write_text(text)
     return _judge(
-        "worker of the training killed", log, process.exitcode, 1, ("it cannot be resumed", again.exitcode == 0),
-        ("the resumed run did not end", "weights" in found), message="DataLoader worker",
-    )  # fmt: skip
+        "worker of the training killed",
+        log,
+        process.exitcode,
+        1,
+        ("it cannot be resumed", again.exitcode == 0),
+        ("the resumed run did not end", "weights" in found),
+        message="DataLoader worker",
+    )
 
 
 def _workers(pid: int, mark: bytes = b"") -> list[int]:

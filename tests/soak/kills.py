@@ -259,10 +259,15 @@ def clip_task(folder: Path) -> Task:
     return Task(
         "matte_clip.py",
         matte_clip.main,
-        lambda output: [str(folder / "clip.mkv"), str(_made(output) / "clip.mkv"), "--trimaps",
-                        str(folder / "trimaps.mkv"), *model],
+        lambda output: [
+            str(folder / "clip.mkv"),
+            str(_made(output) / "clip.mkv"),
+            "--trimaps",
+            str(folder / "trimaps.mkv"),
+            *model,
+        ],
         frames_of_video,
-    )  # fmt: skip
+    )
 
 
 def _made(folder: Path) -> Path:

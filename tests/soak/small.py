@@ -8,8 +8,14 @@ from modeling.mematte import MEMatte
 
 model = L(MEMatte)(
     backbone=L(ViT)(
-        embed_dim=32, depth=4, num_heads=2, window_size=5, global_blocks=[1, 3], routed=True, table_side=6,
+        embed_dim=32,
+        depth=4,
+        num_heads=2,
+        window_size=5,
+        global_blocks=[1, 3],
+        routed=True,
+        table_side=6,
         pretrain_side=4,
     ),
     decoder=L(DetailCapture)(feature_chans=32, stream_chans=(8, 12, 16), fusion_chans=(24, 16, 12, 8), head_chans=8),
-)  # fmt: skip
+)

@@ -31,10 +31,20 @@ def root(tmp_path: Path) -> Path:
 
 
 def measure(root: Path) -> int:
-    return benchmark_quality.main([
-        "--data-dir", str(root / "set"), "--output", str(root / "out/quality.json"), "--threads", "1",
-        "--student", str(root / "MEMatte_T.safetensors"), "--teacher", str(root / "ViTMatte_T.safetensors"),
-    ])  # fmt: skip
+    return benchmark_quality.main(
+        [
+            "--data-dir",
+            str(root / "set"),
+            "--output",
+            str(root / "out/quality.json"),
+            "--threads",
+            "1",
+            "--student",
+            str(root / "MEMatte_T.safetensors"),
+            "--teacher",
+            str(root / "ViTMatte_T.safetensors"),
+        ]
+    )
 
 
 class Here:

@@ -11,8 +11,20 @@ from tools.check_dataset import main
 
 
 def run(root: Path, *options: str) -> int:
-    return main([str(root), "--backgrounds", str(root / "bg"), "--sheet", str(root / "sheet.png"),
-                 "--crop-size", "64", "--crops", "3", *options])  # fmt: skip
+    return main(
+        [
+            str(root),
+            "--backgrounds",
+            str(root / "bg"),
+            "--sheet",
+            str(root / "sheet.png"),
+            "--crop-size",
+            "64",
+            "--crops",
+            "3",
+            *options,
+        ]
+    )
 
 
 def test_good_data_gives_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

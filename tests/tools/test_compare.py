@@ -42,8 +42,11 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     def model(label: str, config: str, checkpoint: str) -> list[str]:
         return ["--model", label, str(folder / f"{config}.py"), str(folder / f"{checkpoint}.pth")]
 
-    return {"small": model("small", "small", "small"), "deep": model("deep.2", "deep", "deep"),
-            "wrong": model("wrong", "deep", "small")}  # fmt: skip
+    return {
+        "small": model("small", "small", "small"),
+        "deep": model("deep.2", "deep", "deep"),
+        "wrong": model("wrong", "deep", "small"),
+    }
 
 
 def write_folder(root: Path, truths: tuple[str, ...]) -> Path:
@@ -229,8 +232,11 @@ def test_means_are_over_images_that_all_models_have():
     answer = {"images": 2, "seconds": 3.0, "megapixels": 1.5, "peak_bytes": 2**31, "failures": {}}
     models = [Model(name, Path(), Path(), answer) for name in "ab"]
     models.append(Model("c", Path(), Path(), {"error": "does not fit"}))
-    images = [Compared("1", "", {"a": scores(1), "b": scores(3)}), Compared("2", "", {"a": scores(9)}),
-              Compared("3", "", {"a": scores(2), "b": scores(5)})]  # fmt: skip
+    images = [
+        Compared("1", "", {"a": scores(1), "b": scores(3)}),
+        Compared("2", "", {"a": scores(9)}),
+        Compared("3", "", {"a": scores(2), "b": scores(5)}),
+    ]
     common = scored_by_all(models, images)
     assert [image.name for image in common] == ["1", "3"]
     assert mean_scores("a", common) == {"sad": 1.5, "mse": 3.0, "grad": 0.0, "conn": 1.0}

@@ -27,8 +27,10 @@ def run(tmp_path: Path) -> Path:
 def test_runs_and_checkpoints_against_a_config(run: Path, name: str, capsys: pytest.CaptureFixture) -> None:
     assert main([str(TINY), str(run / name)]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "optimizer.params.lr: 0.0005 -> 0.001", "train.max_iter: 20 -> 7", "lr_multiplier.max_iter: 20 -> 7",
-    ]  # fmt: skip
+        "optimizer.params.lr: 0.0005 -> 0.001",
+        "train.max_iter: 20 -> 7",
+        "lr_multiplier.max_iter: 20 -> 7",
+    ]
     assert main([str(run), str(run / name)]) == 0
     assert capsys.readouterr().out == ""
 

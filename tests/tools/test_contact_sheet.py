@@ -23,10 +23,18 @@ def root(tmp_path: Path) -> Path:
 
 
 def sheet(root: Path) -> int:
-    return main([
-        "--data-dir", str(root / "set"), "--matte-dir", str(root / "out"), "--output", str(root / "s/sheet.png"),
-        "--side", "64",
-    ])  # fmt: skip
+    return main(
+        [
+            "--data-dir",
+            str(root / "set"),
+            "--matte-dir",
+            str(root / "out"),
+            "--output",
+            str(root / "s/sheet.png"),
+            "--side",
+            "64",
+        ]
+    )
 
 
 def test_a_row_an_image(root: Path) -> None:

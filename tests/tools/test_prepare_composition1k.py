@@ -10,15 +10,24 @@ from tools.prepare_composition1k import main
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
     rng = np.random.default_rng(0)
-    for folder, names, shape in (("fg", ["a.png", "b.png"], (6, 5, 3)), ("alpha", ["a.png", "b.png"], (6, 5)),
-                                 ("bg", ["v0.jpg", "v1.jpg", "v2.jpg", "v3.jpg"], (4, 9, 3))):  # fmt: skip
+    for folder, names, shape in (
+        ("fg", ["a.png", "b.png"], (6, 5, 3)),
+        ("alpha", ["a.png", "b.png"], (6, 5)),
+        ("bg", ["v0.jpg", "v1.jpg", "v2.jpg", "v3.jpg"], (4, 9, 3)),
+    ):
         (tmp_path / folder).mkdir()
         for name in names:
             Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / folder / name)
     (tmp_path / "fg.txt").write_text("a.png\nb.png\n\n")
     (tmp_path / "bg.txt").write_text("v0.jpg\nv1.jpg\nv2.jpg\nv3.jpg\n")
-    options = {"--foregrounds": "fg", "--alphas": "alpha", "--backgrounds": "bg", "--foreground-list": "fg.txt",
-               "--background-list": "bg.txt", "--output": "out"}  # fmt: skip
+    options = {
+        "--foregrounds": "fg",
+        "--alphas": "alpha",
+        "--backgrounds": "bg",
+        "--foreground-list": "fg.txt",
+        "--background-list": "bg.txt",
+        "--output": "out",
+    }
     return [*(str(part) for key, value in options.items() for part in (key, tmp_path / value)), "--each", "2"]
 
 
@@ -26,8 +35,11 @@ def test_makes_all_with_processes(arguments, tmp_path):
     assert main([*arguments, "--workers", "2"]) == 0
     for folder in ("merged", "alpha_copy"):
         assert sorted(path.name for path in (tmp_path / "out" / folder).iterdir()) == [
-            "a_0.png", "a_1.png", "b_0.png", "b_1.png"
-        ]  # fmt: skip
+            "a_0.png",
+            "a_1.png",
+            "b_0.png",
+            "b_1.png",
+        ]
     assert not (tmp_path / "out" / "trimaps").exists()
 
 

@@ -21,10 +21,27 @@ def source(tmp_path: Path) -> Path:
 
 
 def prepare(root: Path, *more: str) -> int:
-    return main([
-        "--cutouts", str(root / "fg"), "--backgrounds", str(root / "bg"), "--output", str(root / "out"), "--drawn", "1",
-        "--validation-drawn", "1", "--held-out", str(root / "held_out.txt"), "--share", "0.3", "--workers", "1", *more,
-    ])  # fmt: skip
+    return main(
+        [
+            "--cutouts",
+            str(root / "fg"),
+            "--backgrounds",
+            str(root / "bg"),
+            "--output",
+            str(root / "out"),
+            "--drawn",
+            "1",
+            "--validation-drawn",
+            "1",
+            "--held-out",
+            str(root / "held_out.txt"),
+            "--share",
+            "0.3",
+            "--workers",
+            "1",
+            *more,
+        ]
+    )
 
 
 def stems(folder: Path) -> set[str]:

@@ -29,9 +29,14 @@ def files(folder):
 def test_layout_can_be_read_by_inference(source, tmp_path):
     assert main([str(source), str(tmp_path / "out"), "--workers", "1"]) == 0
     assert files(tmp_path / "out") == [
-        "test/alpha_copy/c.png", "test/merged/c.jpg", "test/trimaps/c.png", "train/alpha/a.png", "train/alpha/b.png",
-        "train/fg/a.jpg", "train/fg/b.jpg",
-    ]  # fmt: skip
+        "test/alpha_copy/c.png",
+        "test/merged/c.jpg",
+        "test/trimaps/c.png",
+        "train/alpha/a.png",
+        "train/alpha/b.png",
+        "train/fg/a.jpg",
+        "train/fg/b.jpg",
+    ]
     assert (tmp_path / "out/train/fg/a.jpg").read_bytes() == (source / "train/images/a.jpg").read_bytes()
     pair = find_pairs(tmp_path / "out/test")[0]
     trimap = cv2.imread(str(pair.trimap), cv2.IMREAD_UNCHANGED)
@@ -81,5 +86,9 @@ def test_undivided_downloads_need_a_list(source, tmp_path, caplog):
     (tmp_path / "test.txt").write_text("b.jpg\n")
     assert main([str(whole), str(tmp_path / "out"), "--test-list", str(tmp_path / "test.txt"), "--workers", "1"]) == 0
     assert files(tmp_path / "out") == [
-        "test/alpha_copy/b.png", "test/merged/b.jpg", "test/trimaps/b.png", "train/alpha/a.png", "train/fg/a.jpg"
-    ]  # fmt: skip
+        "test/alpha_copy/b.png",
+        "test/merged/b.jpg",
+        "test/trimaps/b.png",
+        "train/alpha/a.png",
+        "train/fg/a.jpg",
+    ]

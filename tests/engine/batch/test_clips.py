@@ -86,15 +86,17 @@ def test_a_sequence_keeps_its_names(clip):
             cv2.imwrite(str(clip / folder / f"shot.{number}.png"), np.full((16, 16, 3), 255, np.uint8))
     work = open_job(clip / "frames", clip / "trimaps", False, clip / "out", Outputs(["alpha"]), RATE)
     run_clip(TrimapAsAlpha(), work)
-    assert sorted(path.name for path in (clip / "out").iterdir()) == [
-        "shot.1001.png", "shot.1002.png", "shot.1005.png"
-    ]  # fmt: skip
+    assert sorted(path.name for path in (clip / "out").iterdir()) == ["shot.1001.png", "shot.1002.png", "shot.1005.png"]
 
 
 def test_bad_jobs_are_refused_before_anything_is_written(clip):
     before = sorted(clip.iterdir())
-    for output, kind, reason in (("clip.mov", "rgba", "overwrite"), ("out.avi", "rgba", "videos are"),
-                                 ("out", "matte", "name each of"), ("out.mp4", "rgba", "hold no alpha")):  # fmt: skip
+    for output, kind, reason in (
+        ("clip.mov", "rgba", "overwrite"),
+        ("out.avi", "rgba", "videos are"),
+        ("out", "matte", "name each of"),
+        ("out.mp4", "rgba", "hold no alpha"),
+    ):
         with pytest.raises(ValueError, match=reason):
             job(clip, output, kind)
     with pytest.raises(FileError, match="no such"):

@@ -30,8 +30,12 @@ def test_all_kinds_at_once(photo, tmp_path):
     outputs.write(target, path, image, trimap, alpha, [np.ones((4, 5), bool)], inputs="inputs")
     assert outputs.complete(target, "inputs") and not outputs.complete(target, "others")
     assert sorted(item.name for item in tmp_path.glob("out*")) == [
-        "out.png", "out_composite.png", "out_foreground.png", "out_preview.png", "out_rgba.png"
-    ]  # fmt: skip
+        "out.png",
+        "out_composite.png",
+        "out_foreground.png",
+        "out_preview.png",
+        "out_rgba.png",
+    ]
     soft = (alpha > 0.05) & (alpha < 0.95)
     with Image.open(tmp_path / "out_rgba.png") as cut:
         pixels = np.asarray(cut).astype(int)
@@ -62,9 +66,18 @@ def test_exr_cutouts_are_linear(photo, tmp_path):
     assert back[30, 40, 0] == pytest.approx(((200 / 255 + 0.055) / 1.055) ** 2.4, rel=1e-3)
 
 
-@pytest.mark.parametrize("wrong", [{"kinds": []}, {"kinds": ["rgba", "rgba"]}, {"kinds": ["matte"]},
-                                   {"kinds": ["composite"]}, {"background": Background((0, 0, 0))},
-                                   {"suffix": ".jpg"}, {"suffix": ".exr", "depth": "16"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kinds": []},
+        {"kinds": ["rgba", "rgba"]},
+        {"kinds": ["matte"]},
+        {"kinds": ["composite"]},
+        {"background": Background((0, 0, 0))},
+        {"suffix": ".jpg"},
+        {"suffix": ".exr", "depth": "16"},
+    ],
+)
 def test_settings_that_do_not_fit_are_refused(wrong):
     with pytest.raises(ValueError, match=r"output|written|depth|background"):
         Outputs(**wrong)

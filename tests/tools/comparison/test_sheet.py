@@ -27,8 +27,12 @@ def test_columns_are_image_trimap_mattes_truth():
     assert low_right.tolist() == [[0, 0, 255], [128] * 3, [0] * 3, [0] * 3, [60] * 3]
     crop = top + STEP + TEXT_PX + GAP_PX + CELL_PX // 2  # middle of the first crop
     assert sheet[crop, np.arange(5) * STEP + CELL_PX // 2].tolist() == [
-        [0, 0, 255], [128] * 3, [0] * 3, [255] * 3, [60] * 3
-    ]  # fmt: skip
+        [0, 0, 255],
+        [128] * 3,
+        [0] * 3,
+        [255] * 3,
+        [60] * 3,
+    ]
 
 
 def test_labels_are_written_above():

@@ -18,13 +18,17 @@ RESULTS = {
         "peak_bytes": 2**20,
         "images": {
             name: {
-                "sad": 2.0, "mse": 2.0, "grad": 3.0, "conn": 4.0, "seconds": 0.25,
+                "sad": 2.0,
+                "mse": 2.0,
+                "grad": 3.0,
+                "conn": 4.0,
+                "seconds": 0.25,
                 "kept": [{"unknown": [3, 4], "known": [1, 12]}, {"unknown": [1, 4], "known": [3, 12]}],
             }
             for name in "ab"
         },
     },
-}  # fmt: skip
+}
 
 
 def test_means_are_over_what_all_could_do() -> None:
@@ -38,8 +42,9 @@ def test_shares_by_block_and_kind() -> None:
     assert kept_share(RESULTS["two"], ("unknown",), 0) == pytest.approx(0.75)
     assert kept_share(RESULTS["one"]) is None
     assert routing_table(RESULTS["two"]).splitlines()[2:] == [
-        "| 1 | 75.0 % | 8.3 % | 25.0 % |", "| 2 | 25.0 % | 25.0 % | 25.0 % |",
-    ]  # fmt: skip
+        "| 1 | 75.0 % | 8.3 % | 25.0 % |",
+        "| 2 | 25.0 % | 25.0 % | 25.0 % |",
+    ]
 
 
 def test_a_token_with_one_unknown_pixel_counts_as_unknown() -> None:
