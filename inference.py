@@ -113,7 +113,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line; a bare name of a photograph or of a folder stands for --image or --data-dir."""
+    """Parse the command line; bare names stand for --image or --data-dir."""
     args = build_parser().parse_intermixed_args(argv)
     for text in [text for text in args.overrides if "=" not in text]:
         path = Path(text)
@@ -132,7 +132,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def check_complete(args: argparse.Namespace) -> None:
-    """Raise ValueError where the options do not say what to do, naming what is missing."""
+    """Raise ValueError with the missing option where the task is not clear."""
     if args.trimap and args.mask:
         raise ValueError("give --trimap or --mask, not both")
     if args.image and (args.data or args.output_dir):
@@ -150,7 +150,11 @@ def check_complete(args: argparse.Namespace) -> None:
 
 
 def plan_jobs(args: argparse.Namespace, outputs: "Outputs", weights: Sequence[Path] = ()) -> "list[Job]":
-    """The files to make; raises ValueError where they would overwrite one another or a file that is read."""
+    """Plan the outputs.
+
+    Raises:
+        ValueError: they would overwrite one another or a file that is read.
+    """
     from data.folders import Pair, find_masked, find_pairs
     from engine.batch.folders import Job, checked, plan, prepare_output
 

@@ -1,4 +1,4 @@
-"""Terminal logging: one printable line per message, whatever file names or errors of libraries contain."""
+"""Terminal logging: one printable line per message."""
 
 import logging
 import os
@@ -8,12 +8,12 @@ _OPENCV_ERRORS = 2  # OpenCV's level of messages about errors only
 
 
 def escaped(text: str) -> str:
-    """`text` with control characters escaped, so that no file name can forge or colour a line."""
+    """Escape control characters, so that no file name can forge a line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class OneLine(logging.Formatter):
-    """Formats a message as one printable line. Tracebacks are for files."""
+    """Format of one printable line per message, without tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
         record.message = record.getMessage()
@@ -37,7 +37,7 @@ def log_to_terminal(level: int = logging.WARNING) -> None:
 
 
 def open_standard_streams() -> None:
-    """Lead standard streams that are closed to nowhere.
+    """Open closed standard streams on the null device.
 
     The first files that are opened would take their numbers otherwise, and libraries would write messages into them.
     """

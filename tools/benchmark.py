@@ -1,4 +1,4 @@
-"""Measure speed and memory against the published way of computing and against Hugging Face's ViTMatte.
+"""Measure speed and memory against the published code and Hugging Face's ViTMatte.
 
 Every point runs in a fresh process; the contestants of one size run one after the other, round by round, so that a
 noisy machine is noisy for all. Weights are the same everywhere (a function of their names), and the routers' last bias
@@ -94,7 +94,7 @@ def ask(point: "Point", time_limit: float, calibrate: float | None = None) -> di
 def run_size(
     args: argparse.Namespace, size: tuple[int, int], contestants: list[tuple[str, str]], folder: Path
 ) -> list[dict]:
-    """All contestants (who, dtype) at one size (width, height); those that fail are taken from the list."""
+    """Measure all contestants (who, dtype) at one size; failing ones leave the list."""
     import numpy as np
 
     from tools.benchmarks.worker import Point

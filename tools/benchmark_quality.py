@@ -1,4 +1,4 @@
-"""Score MEMatte-T, its teacher, and closed-form and KNN matting on a folder with true alphas, and print the tables.
+"""Score MEMatte-T, its teacher and two classical methods on true alphas.
 
 MEMatte-T is run as it was trained, with all and with a twentieth of the tokens in global attention, and with as many
 tokens as it wants but random ones. Each method runs in a process of its own; what the JSON file holds already

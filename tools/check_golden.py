@@ -1,4 +1,4 @@
-"""Check golden files: compute what they store again and print the largest difference of every quantity.
+"""Recompute golden files and print the largest difference of every quantity.
 
 Useful after a change of torch or of the machine. The network and its weights follow from the file's name:
 

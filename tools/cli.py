@@ -1,4 +1,4 @@
-"""Shared parts of the command lines: option groups, the predictor and outputs they ask for, progress, exit codes.
+"""Shared parts of the commands: options, predictor, outputs, progress and exit codes.
 
 Heavy libraries are imported inside the functions that use them, so that `--help` answers at once.
 """
@@ -43,14 +43,14 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def make_parser(description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
-    """A parser that shows description and examples as they are written."""
+    """A parser that keeps the line breaks of description and examples."""
     return argparse.ArgumentParser(
         description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
 
 def add_model(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Options that say which network with which weights; the group takes those of `add_compute` too."""
+    """Options of network and weights; the group takes those of `add_compute` too."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--config-dir",
@@ -86,7 +86,7 @@ def add_model(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 def add_compute(group: argparse._ActionsContainer) -> None:
-    """Options of a `Predictor`: where, how exactly and within how much memory it computes."""
+    """Options of a `Predictor`: device, precision, memory and working size."""
     group.add_argument(
         "--max-number-token",
         "--max-tokens",
@@ -174,12 +174,12 @@ def add_json(group: argparse._ActionsContainer) -> None:
 
 
 def comma_separated(text: str) -> list[str]:
-    """Type of an option that takes several names."""
+    """Type of an option with several names."""
     return text.split(",")
 
 
 def size(text: str) -> tuple[int, int]:
-    """Type of an option that takes a size: (width, height) from "4872x6017", or a square from "2048"."""
+    """Type of a size option: (width, height) from "4872x6017" or "2048" (a square)."""
     width, cross, height = text.lower().partition("x")
     sides = [width, height if cross else width]
     if not all(side.isascii() and side.isdigit() and 0 < int(side) <= _MAX_SIDE_PX for side in sides):
@@ -188,7 +188,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def workers(text: str) -> int:
-    """Type of an option that takes a number of processes."""
+    """Type of an option with a number of processes."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_WORKERS):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of processes: give 1 to {MAX_WORKERS}")
     return int(text)
@@ -212,7 +212,7 @@ def choose_weights(args: argparse.Namespace) -> tuple[Path, Path]:
 
 
 def origin(args: argparse.Namespace, weights: tuple[Path, Path]) -> dict[str, Any]:
-    """Network, weights and all options that may change a matte: what a resumed run compares."""
+    """Network, weights and options that may change a matte, compared on resuming."""
     from data.records import fingerprint
 
     config, checkpoint = weights
@@ -257,7 +257,11 @@ def make_outputs(
     device: str | None = None,
     origin: dict[str, Any] | None = None,
 ) -> "Outputs":
-    """The files that the options of `add_colours` describe; raises ValueError where they do not fit each other."""
+    """The outputs that the options of `add_colours` describe.
+
+    Raises:
+        ValueError: the options do not fit each other.
+    """
     from data.products.backgrounds import Background
     from engine.batch.outputs import Outputs
     from modeling.inference.predictor import choose_device
@@ -276,7 +280,7 @@ def make_outputs(
 
 @contextlib.contextmanager
 def progress(total: int | None, unit: str) -> Iterator[Callable[[], object]]:
-    """A function to call after each item: it moves a bar on a terminal, or a line that is logged every 10 s."""
+    """Progress by calls of a function: a bar on a terminal, else regular log lines."""
     if sys.stderr.isatty():
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
@@ -305,7 +309,7 @@ def progress(total: int | None, unit: str) -> Iterator[Callable[[], object]]:
 
 
 def finish(report: "Report", predictor: "Predictor", json_file: Path | None = None) -> int:
-    """Print the summary of a run over files, write it as JSON where asked; returns the exit code."""
+    """Print the summary, write it as JSON where asked; returns the exit code."""
     from engine.batch.folders import peak_memory
 
     say(f"{report.summary()}, peak memory {peak_memory(predictor.device)}")
@@ -325,7 +329,7 @@ def finish(report: "Report", predictor: "Predictor", json_file: Path | None = No
 
 
 def say(text: str) -> None:
-    """Print a result; a reader that has gone away, such as `head`, is no failure of the work."""
+    """Print a result; a closed pipe, as behind `head`, is no failure."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -333,14 +337,14 @@ def say(text: str) -> None:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a record; any name of a file can be in it."""
+    """Write a record, whatever file names are in it."""
     from data.files import write_atomic
 
     write_atomic(path, f"{json.dumps(record, indent=1, allow_nan=False)}\n".encode())
 
 
 def report_json(path: Path | None, summary: dict[str, Any], code: int) -> int:
-    """Write a summary where --json asks for it; returns `code`, or 1 where it cannot be written."""
+    """Write the summary of --json; returns `code`, or 1 where that fails."""
     try:
         if path is not None:
             write_json(path, summary)
@@ -358,7 +362,7 @@ def memory_record(predictor: "Predictor") -> dict[str, Any]:
 
 
 def command(main: Main) -> Main:
-    """Decorator for `main(argv)`: Ctrl-C, closed streams and readers that go away end in an exit code."""
+    """Decorator of `main(argv)`: Ctrl-C and closed streams become exit codes."""
 
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
@@ -381,6 +385,6 @@ def command(main: Main) -> Main:
 
 
 def _ignore_stdout() -> None:
-    """Lead stdout to nowhere: what is buffered for a closed pipe would be reported at exit."""
+    """Lead stdout to the null device, so that no closed pipe is reported at exit."""
     with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor has nothing to report
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

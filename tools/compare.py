@@ -1,4 +1,4 @@
-"""Compare several models on one folder: a contact sheet per image, scores, seconds and peak memory.
+"""Compare models on one folder: sheets, scores, seconds and peak memory.
 
 Each model runs in a process of its own. Written to OUTPUT are sheets/NAME.png (image, trimap, the mattes side by side,
 and enlarged crops where they disagree most), mattes/LABEL/NAME.png, and compare.json. Where the folder holds true

@@ -1,4 +1,6 @@
-"""List versions, devices and memory, and compute a recorded result again: paste the output into a bug report.
+"""Print versions, devices and memory, and recompute a recorded result.
+
+Paste the output into a bug report.
 
 Exit codes: 0 all well, 1 something is missing or computes other numbers than recorded.
 """

@@ -1,4 +1,4 @@
-"""Matte a clip: numbered pictures in a folder or a video file, with a trimap or a mask for every frame.
+"""Matte a clip: a video or numbered pictures, with trimaps or masks.
 
 Frames that are finished are not made again, so an interrupted run is continued by the same command.
 

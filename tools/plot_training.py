@@ -1,4 +1,4 @@
-"""Plot the curves of a training run, or of several side by side: losses, scores, share of kept tokens.
+"""Plot losses, scores and kept tokens of training runs, side by side.
 
   python tools/plot_training.py output/MEMatte_T --output curves.png
   python tools/plot_training.py output/first output/second --output comparison.png
@@ -51,7 +51,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def read_log(path: Path) -> list[dict]:
-    """Logged rows by iteration; a resumed run repeats some, of which the later ones count."""
+    """Logged rows by iteration; of repeated ones the later counts."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         return [row for _, row in sorted({row["iteration"]: row for row in rows}.items())]

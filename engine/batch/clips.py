@@ -1,4 +1,4 @@
-"""Matting the frames of a clip: constant memory, resumed frame by frame, a video encoded at the end."""
+"""Matting of clips: constant memory, resumed per frame, a video at the end."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +34,7 @@ LONGEST = 10**8  # frames from the first number to the last of a sequence that b
 
 @dataclass(frozen=True)
 class ClipJob:
-    """A clip, its trimaps or masks, and the frames or the video to make of them.
+    """A clip with its trimaps or masks, and the output to make of it.
 
     Attributes:
         guide: trimaps, or masks that trimaps are made from.
@@ -125,7 +125,7 @@ def _nested(one: Path, other: Path) -> bool:
 
 
 def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = lambda: None) -> tuple[int, int]:
-    """Matte all frames that are not finished yet; returns how many were made and how many there are."""
+    """Matte the unfinished frames; returns the numbers of frames made and in all."""
     working = WorkingFolder(job.folder)
     working.create(marked=job.is_video)
     for folder in {job.folder, job.output.parent}:

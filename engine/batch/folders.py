@@ -1,4 +1,4 @@
-"""A run over many pairs of files: what is to be done, resuming, overlap of files and network, errors file by file."""
+"""Matting of many files: planning, resuming, reading and writing beside the network, errors per file."""
 
 import logging
 import tempfile
@@ -30,10 +30,10 @@ class Predicts(Protocol):
     """Interface of a predictor, as folder runs use it."""
 
     def predict(self, image: np.ndarray, trimap: np.ndarray, name: str) -> np.ndarray:
-        """uint8 (H, W, 3) RGB, uint8 (H, W) of 0, 128, 255, name -> float32 (H, W) in [0, 1]."""
+        """Alpha, float32 (H, W), of image uint8 (H, W, 3) and trimap uint8 (H, W)."""
 
     def run(self, image: np.ndarray, trimap: np.ndarray, name: str) -> Matte:
-        """The same with the routing maps."""
+        """Alpha with the routing maps."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Report:
         self.tokens_kept += sum(int(keep.sum()) for keep in matte.keep)
 
     def fail(self, job: Job, error: Exception) -> None:
-        """Record and log one line; the traceback of what was not foreseen is kept for debugging."""
+        """Record a failure and log it in one line; its traceback is logged for debugging."""
         reason = " ".join(str(error).split("\n", 1)[0].split())
         if not isinstance(error, ValueError) or not reason:
             reason = f"{type(error).__name__}: {reason}".rstrip(": ")
@@ -101,7 +101,7 @@ def checked(
     read: Iterable[Path | None] = (),
     written: Iterable[Path | None] = (),
 ) -> list[Job]:
-    """The same jobs, none of which writes to a file that another reads or writes.
+    """The same jobs, after a check that no output overwrites another file.
 
     Args:
         read, written: further files of the command, for example a checkpoint and a summary.
@@ -114,7 +114,7 @@ def checked(
 
 
 def prepare_output(folder: Path) -> None:
-    """Create the folder and find out now, not after an hour, whether it can be written to."""
+    """Create the folder and make sure that it can be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -131,7 +131,7 @@ def run(
     overwrite: bool = False,
     advance: Callable[[], object] = lambda: None,
 ) -> Report:
-    """Do the jobs in order; one that fails is logged and recorded, and the others still get done.
+    """Do the jobs in order; failures are logged and recorded, and the others go on.
 
     While the network works on one image, the next is decoded and the last alpha is written.
 
@@ -171,13 +171,17 @@ def run(
 
 
 def peak_memory(device: torch.device) -> str:
-    """The most memory that this process has used so far, in words: the allocator's on CUDA, else resident."""
+    """Peak memory of this process in words: the allocator's on CUDA, else resident."""
     where = f"on {device}" if device.type == "cuda" else "resident"
     return f"{peak(device) / 2**30:.2f} GiB {where}"
 
 
 def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Image and trimap, as a predictor takes them; raises FileError where they cannot be used."""
+    """Read image and trimap as a predictor takes them.
+
+    Raises:
+        FileError: they cannot be used.
+    """
     source = pair.trimap or pair.mask
     if pair.problem or source is None:
         raise FileError(pair.problem or "no trimap")

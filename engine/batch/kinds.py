@@ -1,4 +1,4 @@
-"""Names of the files that a matte becomes; free of heavy imports, for the help of the commands."""
+"""Kinds of output; free of heavy imports, for the help of the commands."""
 
 from typing import Literal
 

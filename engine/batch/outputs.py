@@ -19,7 +19,7 @@ from modeling.foreground import estimate_foreground
 
 @dataclass(frozen=True)
 class Outputs:
-    """Which files a matte becomes, and of what kind they are.
+    """Kinds, formats and settings of the files made from a matte.
 
     A single kind and, among several, the alpha go to NAME; the other kinds to NAME_rgba, NAME_composite and so on.
 
@@ -53,7 +53,7 @@ class Outputs:
         return self.depth or ("half" if self.suffix.lower() == ".exr" else "8")
 
     def path(self, output: Path, kind: Kind) -> Path:
-        """The file of one kind, where `output` is the PNG file that the alpha alone would go to."""
+        """File of one kind; `output` is the PNG file of the alpha alone."""
         suffix = ".png" if kind in ("alpha", "preview") else self.suffix
         addition = "" if kind == "alpha" or len(self.kinds) == 1 else f"_{kind}"
         return output.with_name(output.name.removesuffix(output.suffix) + addition + suffix)
@@ -67,7 +67,7 @@ class Outputs:
         return any(path.exists() for path in self.paths(output))
 
     def record(self, kind: Kind, inputs: str, name: str = "") -> str:
-        """Text that says how a file of one kind was made, in ASCII.
+        """Record of the settings and inputs of one file, in ASCII.
 
         Args:
             inputs: fingerprint of image and trimap.
@@ -88,7 +88,7 @@ class Outputs:
         return fingerprint([read_bytes(self.background.file(name))])
 
     def complete(self, output: Path, inputs: str, name: str = "") -> bool:
-        """True if all files are there and whole, made by the same settings of the same inputs."""
+        """True if all files are whole, made with these settings of these inputs."""
         return all(
             read_record(path) == self.record(kind, inputs, name) and is_whole(path)
             for kind, path in zip(self.kinds, self.paths(output), strict=True)
@@ -145,6 +145,6 @@ class Outputs:
             write_colours(self.path(output, "preview"), shown, record=self.record("preview", inputs))
 
     def foreground(self, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-        """Foreground colours (H, W, 3) float32 of uint8 or uint16 colours and a float32 alpha."""
+        """Foreground colours, float32 (H, W, 3), of integer colours and a float32 alpha."""
         arrays = (torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in (colours, alpha))
         return estimate_foreground(*arrays).cpu().numpy()

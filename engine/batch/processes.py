@@ -58,7 +58,7 @@ class Place:
 
 
 def run_on_gpus(count: int, command: Sequence[str]) -> int:
-    """Run a Python command once per GPU, each process with its own place; returns the largest exit code.
+    """Run a Python command once per GPU; returns the largest exit code.
 
     Raises:
         ValueError: there are not so many GPUs.

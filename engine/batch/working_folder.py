@@ -1,4 +1,4 @@
-"""Folders of this project's own beside an output: marked, so that no folder of a user is ever taken for one."""
+"""Working folders beside an output, marked so that users' folders are never touched."""
 
 import logging
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class WorkingFolder:
             raise FileError(f"{self.path}: cannot be read ({reason(error)})") from error
 
     def create(self, marked: bool) -> None:
-        """Create the folder; a marked one is looked at again, since time may have passed."""
+        """Create the folder; a marked one is checked again first."""
         if marked:
             self.check()
         make_folder(self.path)
@@ -38,7 +38,7 @@ class WorkingFolder:
             write_atomic(self.path / MARK, _TEXT)
 
     def remove(self, written: Iterable[Path]) -> None:
-        """Remove the files that were written, and the folder if nothing else lies in it."""
+        """Remove the written files, and the folder once it is empty."""
         remove_leftovers(self.path)
         for path in (*written, self.path / MARK):
             path.unlink(missing_ok=True)

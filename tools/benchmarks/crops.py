@@ -20,7 +20,7 @@ BACKGROUND_SIZE = (480, 640)  # COCO's
 
 
 class Stopwatch:
-    """Adds up the seconds of processor time spent in functions: one thread, so on an idle core those of the clock."""
+    """Sum of processor seconds spent in functions, on one thread."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -64,7 +64,7 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def straightforward(dataset: MattingDataset, index: int, watch: Stopwatch) -> None:
-    """One crop in the published order; the decoders are ours, so that only the order differs."""
+    """Make one crop in the published order, with our decoders."""
     colour, alpha = watch.watch(read_image), watch.watch(read_alpha)
     rng = np.random.default_rng(index)
     foregrounds = dataset.foregrounds
@@ -109,6 +109,6 @@ def measure(height: int, width: int, crops: int, shared: int) -> str:
 
 
 def time_decoders(watch: Stopwatch) -> None:
-    """Let the dataset's decoders be timed by this watch."""
+    """Time the dataset's decoders with this watch."""
     sources.read_alpha = watch.watch(read_alpha)
     sources.read_image = datasets.read_image = watch.watch(read_image)

@@ -21,7 +21,7 @@ def is_routed(model: nn.Module) -> bool:
 
 
 def keep_share_(model: nn.Module, share: float) -> None:
-    """Have each router keep the first `share` of the tokens, rounded up, whatever it computes; in place."""
+    """Make each router keep the first `share` of the tokens, rounded up; in place."""
 
     def decide(_: nn.Module, __: tuple, logp: Tensor) -> Tensor:
         """(B, h, w, 2), class 0 is "keep"."""
@@ -35,7 +35,9 @@ def keep_share_(model: nn.Module, share: float) -> None:
 
 
 def count_macs(model: nn.Module, height: int, width: int, device: str = "meta") -> dict[str, int]:
-    """Multiply-accumulates of convolutions, linear layers and attention products for one image, all of it unknown.
+    """Multiply-accumulates of convolutions, linear layers and attention for one image.
+
+    All of the image is unknown.
 
     On "meta" nothing is computed, which networks that look at their data cannot do.
 
@@ -54,7 +56,7 @@ def count_macs(model: nn.Module, height: int, width: int, device: str = "meta") 
 
 
 def _macs_of(name: str, module: nn.Module, counts: dict[str, int]) -> int:
-    """Count of one module; containers without a forward of their own, such as lists, are the sum of their children."""
+    """Count of one module; lists and other containers are the sum of their children."""
     if name in counts:
         return counts[name]
     return sum(_macs_of(f"{name}.{child_name}", child, counts) for child_name, child in module.named_children())

@@ -9,7 +9,7 @@ LINEAR, PRODUCTS, CONVOLUTION = ("aten::linear",), ("aten::mm", "aten::addmm"), 
 
 
 def rates(run: Callable[[], object], device: str) -> dict[str, dict[str, float]]:
-    """Seconds and GFLOP of each part in one call of `run`; depthwise convolutions and attention are in neither."""
+    """Seconds and GFLOP of each part in one call, without depthwise convolutions and attention."""
     activities = {ProfilerActivity.CPU, ProfilerActivity.CUDA if device.startswith("cuda") else ProfilerActivity.CPU}
     with profile(activities=activities, record_shapes=True, with_flops=True) as profiler:
         run()

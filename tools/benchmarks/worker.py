@@ -89,7 +89,7 @@ def _(calibrated: Calibrated, tokens: Tensor, chunk_tokens: int) -> Tensor:
 
 @torch.inference_mode()
 def calibrate(point: Point, share: float) -> list[float]:
-    """Shifts of the last bias of each router with which it keeps `share` of the tokens of the scene."""
+    """Shifts of the routers' last biases for keeping `share` of the tokens."""
     torch.set_num_threads(point.threads)
     model = load(replace(point, router_shifts=())).to(point.device)
     model.backbone.routers = nn.ModuleList(Calibrated(router, share) for router in model.backbone.routers)
@@ -110,7 +110,7 @@ def is_ours(point: Point) -> bool:
 
 
 def runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, list[int]]]:
-    """A function from image and trimap to alpha and the kept tokens of each block."""
+    """Function from image and trimap to alpha and kept tokens per block."""
     model, dtype = load(point).to(point.device), DTYPES[point.dtype]
     if is_ours(point):
         predictor = Predictor(
@@ -158,7 +158,7 @@ def matrix_rate(point: Point) -> float:
 
 
 def measure(point: Point) -> dict:
-    """Seconds, peak memory (of the process, and above the loaded model), kept tokens, where asked GFLOPs of one run."""
+    """Seconds, peak memory, kept tokens and, on request, GFLOP of one run."""
     torch.set_num_threads(point.threads)
     if is_ours(point):
         use_huge_pages()
@@ -214,7 +214,7 @@ def _peak(device: str) -> int:
 
 
 def main(request: str) -> None:
-    """Answer a JSON request {"point": {...}, "calibrate": share or null} with one line of JSON on stdout."""
+    """Answer a request {"point": {...}, "calibrate": share or null} with one JSON line."""
     asked = json.loads(request)
     point = Point(**{**asked["point"], "router_shifts": tuple(asked["point"]["router_shifts"])})
     try:

@@ -23,7 +23,7 @@ class Box(NamedTuple):
 
 
 def spread(alphas: Sequence[np.ndarray]) -> np.ndarray:
-    """Largest minus smallest value at each pixel: uint8 (H, W) of at least one uint8 (H, W)."""
+    """Largest minus smallest value per pixel, uint8 (H, W)."""
     highest, lowest = alphas[0].copy(), alphas[0].copy()
     for alpha in alphas[1:]:
         np.maximum(highest, alpha, out=highest)
@@ -32,7 +32,7 @@ def spread(alphas: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def worst_boxes(alphas: Sequence[np.ndarray], count: int = CROPS) -> list[Box]:
-    """At most `count` disjoint boxes in which the mattes differ most in sum, the worst first; none where all agree."""
+    """At most `count` disjoint boxes of largest disagreement, the worst first."""
     if not alphas:
         return []
     difference = spread(alphas)
@@ -50,7 +50,7 @@ def worst_boxes(alphas: Sequence[np.ndarray], count: int = CROPS) -> list[Box]:
 
 
 def _window_sums(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Sum of each height x width window that lies inside (H, W), by its top left corner."""
+    """Sums of all height x width windows, by their top left corners."""
     rows, cols = values.shape
     sums = cv2.boxFilter(values, cv2.CV_32S, (width, height), anchor=(0, 0), normalize=False)
     return sums[: rows - height + 1, : cols - width + 1]

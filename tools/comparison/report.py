@@ -11,7 +11,7 @@ from metrics.scores import METRICS, Scores
 
 @dataclass
 class Model:
-    """A network to compare, and what its process answered."""
+    """A network to compare, and the answer of its process."""
 
     label: str
     config: Path
@@ -34,7 +34,7 @@ class Model:
 
 @dataclass
 class Compared:
-    """One image: its sheet, and the scores of each model where it could be scored."""
+    """One image with its sheet and the scores of the models."""
 
     name: str
     sheet: str
@@ -55,7 +55,7 @@ def scored_by_all(models: Sequence[Model], images: Sequence[Compared]) -> list[C
 
 
 def mean_scores(label: str, images: Sequence[Compared]) -> dict[str, float] | None:
-    """Mean of each metric over images that the model has scores of; None without any."""
+    """Mean of each metric over the scored images; None without any."""
     if not images or any(label not in image.scores for image in images):
         return None
     return {metric: float(np.mean([getattr(image.scores[label], metric) for image in images])) for metric in METRICS}

@@ -1,4 +1,4 @@
-"""A comparison: every model in a process of its own, then every image with all of its mattes."""
+"""A comparison: one process per model, then sheets and scores per image."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ class Comparison:
         logger.error("%s: %s", name, self.failures[name])
 
     def _readable(self, pair: Pair) -> bool:
-        """True if the files can be read; checked once here rather than once per model."""
+        """True if the files can be read; checked once for all models."""
         try:
             read_pair(pair)
         except ValueError as error:

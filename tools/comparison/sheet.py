@@ -1,4 +1,4 @@
-"""Contact sheets: image, trimap and mattes side by side, and where the mattes disagree most, enlarged below."""
+"""Contact sheets: image, trimap and mattes, with enlarged crops of disagreement."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Panel:
 
 
 def make_sheet(image: np.ndarray, trimap: np.ndarray, mattes: Sequence[Panel], truth: Panel | None) -> np.ndarray:
-    """uint8 RGB sheet: a row of whole pictures, then a row for each crop of the largest disagreement of the mattes.
+    """Sheet, uint8 RGB: whole pictures, then crops of the largest disagreement.
 
     Args:
         image: uint8 (H, W, 3).
@@ -54,7 +54,7 @@ def make_sheet(image: np.ndarray, trimap: np.ndarray, mattes: Sequence[Panel], t
 
 
 def framed(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
-    """A copy of the image with numbered frames, of a width that survives scaling down to a cell."""
+    """Copy of the image with numbered frames, visible at a cell's size."""
     image = image.copy()
     unit = max(image.shape[:2]) / CELL_PX
     thickness = max(round(1.5 * unit), 1)
@@ -70,7 +70,7 @@ def framed(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
 
 
 def fit_cell(pixels: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
-    """uint8 RGB, CELL_PX on the longer side, proportions kept, centred; grey where there are no pixels."""
+    """Picture fitted into a cell, uint8 RGB; grey where there are no pixels."""
     height, width = size
     scale = CELL_PX / max(height, width)
     height, width = max(round(height * scale), 1), max(round(width * scale), 1)

@@ -1,4 +1,4 @@
-"""One model over all files, in a process of its own, so that the peak memory is its own.
+"""One model over all files, in its own process for its own peak memory.
 
 Started by tools/compare.py with a request as JSON on stdin; answers with one line of JSON on stdout.
 """

@@ -1,4 +1,4 @@
-"""Tables out of what was measured."""
+"""Tables of the measurements."""
 
 from collections.abc import Mapping
 
@@ -8,13 +8,13 @@ from metrics.scores import METRICS
 
 
 def common_images(results: Mapping[str, dict]) -> list[str]:
-    """Images that every method could do."""
+    """Images done by every method."""
     sets = [{name for name, image in result["images"].items() if "error" not in image} for result in results.values()]
     return sorted(set.intersection(*sets)) if sets else []
 
 
 def kept_share(result: dict, kind: tuple[str, ...] = ("unknown", "known"), block: int | None = None) -> float | None:
-    """Share of tokens that were kept, over all images, of one block or all; None without routing."""
+    """Share of kept tokens of one block or all; None without routing."""
     kept = total = 0
     for image in result["images"].values():
         for index, shares in enumerate(image.get("kept", [])):
@@ -41,7 +41,7 @@ def score_table(results: Mapping[str, dict]) -> str:
 
 
 def routing_table(result: dict) -> str:
-    """Markdown: of the tokens that hold unknown pixels and of the others, how many each block kept."""
+    """Markdown: kept unknown and known tokens of each block."""
     blocks = max((len(image.get("kept", [])) for image in result["images"].values()), default=0)
     lines = ["| routed block | unknown tokens kept | known tokens kept | all |", "|---|---|---|---|"]
     for block in range(blocks):

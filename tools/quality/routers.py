@@ -1,4 +1,4 @@
-"""Routers that keep another share of the tokens than they learnt to, or any tokens at all."""
+"""Routers with another share of tokens, or with random tokens."""
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class FixedShare(nn.Module):
 
 
 class Shuffled(nn.Module):
-    """Keeps as many tokens as the router would, but any; by a seed, the same in every run."""
+    """Keeps as many tokens as the router, chosen at random by a seed."""
 
     def __init__(self, router: Router, seed: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def _(stand_in: FixedShare | Shuffled, tokens: Tensor, chunk_tokens: int) -> Ten
 
 
 def _keeping(ranks: Tensor, counts: Tensor, like: Tensor) -> Tensor:
-    """Log-probabilities shaped as `like` (B, h, w, 2) that keep the `counts` (B,) tokens of greatest rank (B, N)."""
+    """Log-probabilities (B, h, w, 2) that keep the `counts` tokens of greatest rank."""
     margins = torch.full_like(ranks, -1.0)
     for row, rank, count in zip(margins, ranks, counts.tolist(), strict=True):
         row[rank.topk(count).indices] = 1.0

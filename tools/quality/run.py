@@ -1,4 +1,4 @@
-"""One method over all images of a folder, in a process of its own, so that the peak memory is its own."""
+"""One method over all images, in its own process for its own peak memory."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ _WARM_UP_PX = 64
 
 
 def measure(method: Method, pairs: Sequence[Pair], dtype: str, threads: int) -> dict:
-    """Scores, seconds and kept tokens by image, and the most memory beyond what was held before the first."""
+    """Scores, seconds and kept tokens per image, and peak memory above the start."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     torch.set_num_threads(threads)
     run = method.prepare(dtype)
@@ -42,7 +42,7 @@ def measure(method: Method, pairs: Sequence[Pair], dtype: str, threads: int) -> 
 
 
 def kept_shares(keep: np.ndarray, trimap: np.ndarray) -> dict[str, list[int]]:
-    """Of the tokens that hold unknown pixels and of all others: how many were kept, and how many there are.
+    """Numbers of kept and of all tokens, for unknown and for known ones.
 
     Args:
         keep: (h, w) bool, of tokens of 16 x 16 pixels.
