@@ -193,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         weights, device = cli.choose_weights(args), place.device(args.device)
         outputs = cli.make_outputs(args, args.output_kind, device, cli.origin(args, weights))
         jobs = place.share(plan_jobs(args, outputs, weights))
-        predictor = cli.make_predictor(args, weights, device)
+        predictor = cli.make_predictor(args, weights, device, place.sharing(args.device))
     except (ValueError, OSError, MemoryError) as error:
         logger.error("%s", error or type(error).__name__)
         return 2

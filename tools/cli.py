@@ -227,7 +227,9 @@ def origin(args: argparse.Namespace, weights: tuple[Path, Path]) -> dict[str, An
     }
 
 
-def make_predictor(args: argparse.Namespace, weights: tuple[Path, Path], device: str | None = None) -> "Predictor":
+def make_predictor(
+    args: argparse.Namespace, weights: tuple[Path, Path], device: str | None = None, shared_by: int = 1
+) -> "Predictor":
     """The predictor that the options of `add_model` and `add_compute` describe."""
     from engine.build import build_model
     from modeling.inference.memory import bound_caches, use_huge_pages
@@ -248,6 +250,7 @@ def make_predictor(args: argparse.Namespace, weights: tuple[Path, Path], device:
         max_memory=args.max_memory,
         tta=args.tta,
         working_size=args.working_size,
+        shared_by=shared_by,
     )
 
 

@@ -35,8 +35,11 @@ class Place:
         try:
             rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
             place = cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)))
+            int(os.environ.get("LOCAL_WORLD_SIZE", world))
         except ValueError as error:
-            raise ValueError(f"RANK, WORLD_SIZE and LOCAL_RANK in the environment must be numbers ({error})") from error
+            raise ValueError(
+                f"RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE in the environment must be numbers ({error})"
+            ) from error
         if not 0 <= rank < world or place.local < 0:
             raise ValueError(f"the environment says RANK={rank} of WORLD_SIZE={world}: ranks count from 0")
         return place
@@ -56,6 +59,13 @@ class Place:
             return f"cuda:{self.local % torch.cuda.device_count()}"
         return name
 
+    def sharing(self, name: str) -> int:
+        """Processes of this machine that compute on the device of this one."""
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+        if name in ("auto", "cuda") and torch.cuda.is_available():
+            return -(-local // torch.cuda.device_count())
+        return local
+
 
 def run_on_gpus(count: int, command: Sequence[str]) -> int:
     """Run a Python command once per GPU; returns the largest exit code.
@@ -68,7 +78,7 @@ def run_on_gpus(count: int, command: Sequence[str]) -> int:
     choose_device(f"cuda:{count - 1}")
     processes = []
     for rank in range(count):
-        place = {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
+        place = {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(count)}
         processes.append(subprocess.Popen([sys.executable, *command], env={**os.environ, **place}))
     try:
         codes = [process.wait() for process in processes]

@@ -11,7 +11,7 @@ def test_shares_are_disjoint_and_complete() -> None:
 
 
 def test_one_process_alone_has_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     assert Place.from_environment().share("abc") == ["a", "b", "c"]
 
@@ -28,6 +28,8 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     assert [Place(rank, 4, rank).device("auto") for rank in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
     assert Place(1, 2, 1).device("cpu") == "cpu"
     assert Place().device("auto") == "auto"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert [Place(0, 8).sharing(name) for name in ("auto", "cuda:0", "cpu")] == [2, 3, 3]
 
 
 def test_more_gpus_than_there_are_is_refused() -> None:
@@ -41,7 +43,7 @@ def test_more_gpus_than_there_are_is_refused() -> None:
     "values", [{"RANK": "x"}, {"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "-1"}, {"LOCAL_RANK": "-3"}]
 )
 def test_an_environment_that_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch, values: dict) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
