@@ -37,6 +37,8 @@ def closed_form(image: Tensor, trimap: Tensor, steps: int = STEPS) -> Tensor:
     Returns:
         (B, 1, H, W) in [0, 1]; 0.5 in the unknown region of pictures without known foreground or background.
     """
+    if image.device.type == "mps":  # has no float64
+        return closed_form(image.cpu(), trimap.cpu(), steps).to(image.device)
     with torch.autocast(image.device.type, enabled=False):  # the system is too ill-conditioned for half precision
         return _solve(image, trimap[:, 0] == 1, trimap[:, 0] == 0, steps)[:, None]
 
@@ -57,7 +59,8 @@ def _solve(image: Tensor, foreground: Tensor, background: Tensor, steps: int) ->
         previous, energy = energy, _dot(residual, preconditioned)
         direction = torch.addcmul(preconditioned, energy / previous.clamp(min=_TINY), direction)
         product = multiply(stencil, direction) * mask
-        length = energy / _dot(direction, product).clamp(min=_TINY)
+        curvature = _dot(direction, product)  # not positive where rounding is all that is left
+        length = torch.where(curvature > _TINY, energy / curvature.clamp(min=_TINY), 0)
         solution = torch.addcmul(solution, length, direction)
         residual = torch.addcmul(residual, length, product, value=-1)
     solvable = foreground.flatten(1).any(1) & background.flatten(1).any(1)
@@ -92,7 +95,9 @@ def matting_laplacian(image: Tensor) -> Tensor:
 def _add_windows(stencil: Tensor, image: Tensor) -> None:
     """Add the coefficients of all windows within some rows, in place."""
     rows, cols = image.shape[-2] - 2, image.shape[-1] - 2
+    image = image.double()  # windows of two colours have covariances that float32 cannot hold
     whitened = _whitened([image[..., dy : dy + rows, dx : dx + cols] for dy, dx in _WINDOW])
+    whitened = [pixel.to(stencil.dtype) for pixel in whitened]
     for first, (top, left) in enumerate(_WINDOW):
         for second, (other_top, other_left) in enumerate(_WINDOW[first:], first):
             share = (whitened[first] * whitened[second]).sum(dim=1).add_(1).mul_(-1 / 9)  # (B, rows, cols)

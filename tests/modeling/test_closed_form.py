@@ -106,6 +106,23 @@ def test_a_picture_of_one_colour_is_solved() -> None:
     assert closed_form(torch.full((1, 3, 32, 48), 0.3), trimap).isfinite().all()
 
 
+@pytest.mark.parametrize("seed", [0, 2, 5, 9])
+def test_strands_between_two_flat_colours_are_solved(seed: int) -> None:
+    """Their windows hold two colours of strong contrast, whose covariance float32 cannot hold."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    alpha = torch.zeros(64, 64)
+    for start, slope, phase in torch.rand(12, 4, generator=generator)[:, :3].tolist():
+        distance = (y - 64 * start - (x - 32) * (2 * slope - 1) - 5 * torch.sin(x / 9 + 6 * phase)).abs()
+        alpha = torch.maximum(alpha, (1.5 - distance).clamp(0, 1))
+    foreground, background = torch.rand(2, 3, 1, 1, generator=generator)
+    alpha[:, :6], alpha[:, -6:] = 0, 1
+    image = ((alpha * foreground + (1 - alpha) * background) * 255).round() / 255
+    trimap = torch.full_like(alpha, 0.5)
+    trimap[:, :6], trimap[:, -6:] = 0, 1
+    assert (closed_form(image[None], trimap[None, None])[0, 0] - alpha).abs().mean() < 1e-3
+
+
 def test_computes_in_full_precision_under_autocast() -> None:
     image, trimap, _ = scene(30, 30)
     with torch.autocast("cpu", torch.bfloat16):
