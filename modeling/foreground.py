@@ -22,6 +22,7 @@ SURE = 0.9  # alphas above this, or below one minus this, give the colours to st
 _START_SIDE_PX = 1024  # the colours to start with are taken from so many rows and columns
 _TILE_PX, _TILE_PX_ON_DEVICES = 64, 512  # even, so that boxes agree about the checkerboard; large where calls are dear
 _TILES_IN_BOX = 16
+_BYTES_OF_PIXEL = 60  # image at 16 bits, alpha, result, coarser levels, masks
 
 
 def estimate_foreground(image: Tensor, alpha: Tensor) -> Tensor:
@@ -40,6 +41,11 @@ def estimate_foreground(image: Tensor, alpha: Tensor) -> Tensor:
         )
     with _one_thread():
         return _estimate(image, alpha)
+
+
+def memory_cost(height: int, width: int) -> int:
+    """Upper estimate in bytes of what `estimate_foreground` takes, image, alpha and result included."""
+    return _BYTES_OF_PIXEL * height * width
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from data.products.colours import Depth, check_depth, extend_colours, is_whole, 
 from data.products.previews import over, preview
 from data.records import fingerprint, read_record
 from engine.batch.kinds import KINDS, Kind
-from modeling.foreground import estimate_foreground
+from modeling.foreground import estimate_foreground, memory_cost
+from modeling.inference.recovery import on_device_or_cpu
 
 
 @dataclass(frozen=True)
@@ -146,5 +147,9 @@ class Outputs:
 
     def foreground(self, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """Foreground colours, float32 (H, W, 3), of integer colours and a float32 alpha."""
-        arrays = (torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in (colours, alpha))
-        return estimate_foreground(*arrays).cpu().numpy()
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in (colours, alpha)]
+
+        def estimate(device: torch.device) -> torch.Tensor:
+            return estimate_foreground(*(tensor.to(device) for tensor in tensors)).cpu()
+
+        return on_device_or_cpu(estimate, self.device, memory_cost(*alpha.shape)).numpy()

@@ -51,7 +51,12 @@ def load_weights(model: MattingNetwork, path: str | Path) -> None:
     Raises:
         CheckpointError: naming the model that the weights belong to, or the missing, unexpected and misshapen tensors.
     """
-    state = model.convert_state_dict(read_state_dict(path))
+    load_state(model, read_state_dict(path), path)
+
+
+def load_state(model: MattingNetwork, state: dict[str, Tensor], path: str | Path) -> None:
+    """Load tensors as `read_state_dict` returns them; see `load_weights`."""
+    state = model.convert_state_dict(state)
     expected = model.state_dict()
     if not any(name.startswith(TEACHER) for name in expected):
         state = {name: value for name, value in state.items() if not name.startswith(TEACHER)}

@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from .memory import free
+
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -40,9 +42,12 @@ def _like(tensor: Tensor, value: Tensor) -> Tensor:
     return nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
 
 
-def on_device_or_cpu(function: Callable[[torch.device], Result], device: torch.device | str) -> Result:
-    """`function(device)`, and `function(cpu)` where the device runs out of memory."""
+def on_device_or_cpu(function: Callable[[torch.device], Result], device: torch.device | str, needed: int = 0) -> Result:
+    """`function(device)`, or `function(cpu)` where the device has less memory free than `needed`, or runs out of it."""
     device = torch.device(device)
+    if device.type == "cuda" and free(device) < needed:
+        logger.info("%s has less than %.2f GB free: computing on the CPU instead", device, needed / 1e9)
+        return function(torch.device("cpu"))
     try:
         return function(device)
     except (RuntimeError, MemoryError) as error:

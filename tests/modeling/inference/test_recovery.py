@@ -111,6 +111,12 @@ def test_work_moves_to_the_cpu_where_the_device_is_full(caplog: pytest.LogCaptur
         on_device_or_cpu(lambda _: (_ for _ in ()).throw(MemoryError()), "cpu")
 
 
+def test_work_that_cannot_fit_on_the_device_is_not_tried_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modeling.inference.recovery.free", lambda _: 10**9)
+    assert on_device_or_cpu(lambda device: device.type, "cuda", needed=10**10) == "cpu"
+    assert on_device_or_cpu(lambda device: device.type, "cuda", needed=10**8) == "cuda"
+
+
 def test_processes_on_one_device_share_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modeling.inference.predictor.free", lambda _: 6 * 10**8)
     alone, fifth = (Predictor(small_mematte(), device="cpu", max_memory="auto", shared_by=n) for n in (1, 5))
