@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.benchmark_working_size import drawn, enlarged, main
+from tools.benchmark_working_size import main
+from tools.benchmarks.enlarged import drawn, enlarged
 
 
 @pytest.fixture
