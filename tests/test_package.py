@@ -18,7 +18,7 @@ from data.files import read_image, read_trimap
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "samples" / "photographs"
-FOREIGN = {"modeling", "data", "engine", "metrics", "tools", "configs", "detectron2", "omegaconf", "cv2"}
+FOREIGN = set("modeling data engine metrics tools detectron2 omegaconf cv2 timm torchvision PIL".split())
 
 MATTE = """
 import json, sys

@@ -53,7 +53,8 @@ def tracked() -> list[Path]:
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_a_room_imports_only_what_its_rules_allow(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
-    assert not imported(ast.parse(path.read_text())) & FORBIDDEN[room]
+    allowed = {"PIL"} if name(path) == "modeling/inference/pictures.py" else set()  # only where pictures are passed
+    assert not imported(ast.parse(path.read_text())) & (FORBIDDEN[room] - allowed)
 
 
 def test_metrics_import_only_the_bottom_of_data() -> None:

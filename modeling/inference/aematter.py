@@ -10,7 +10,7 @@ from ..backbone.attention import attend_precise
 from ..base import MattingOutput
 from ..decoder.axis_attention import ContextBlock, StripAttention, context_stage
 from ..precision import full_precision
-from .budget import Limits
+from .budget import ENCODED, Limits
 from .maps import double_rows, map_strips
 from .onehot import matte_padded, padded_size
 from .strips import Strip, rows_within
@@ -48,6 +48,7 @@ def raw_alpha(network: AEMatter, inputs: Tensor, limits: Limits) -> Tensor:
     rows = rows_within(width, limits.tile_px, multiple=32)
     half = _stem_half(network, inputs, rows // 2)
     x1, x2, x3, x4 = encode_pyramid(network.trans, half, chunk)
+    limits.report(ENCODED)
     x = network.conv1(torch.cat([x4, _context(network, x3, x4, chunk)], dim=1))
     x = run_stage(network.ctran0, x.permute(0, 2, 3, 1), chunk).permute(0, 3, 1, 2)
     steps = network.decoder_steps(x1, x2, x3)

@@ -2,11 +2,14 @@
 
 import logging
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
+ENCODED = 0.5  # share of a run that ends with the encoder
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _SMALLEST_CHUNK, _SMALLEST_TILE = 256, 160 * 160
 
@@ -19,11 +22,24 @@ class Limits:
         max_tokens: most tokens that one routed block of one image sends to global attention (None: no cap).
         chunk_tokens: tokens that token-wise layers and windows work on at once.
         tile_px: most pixels that one decoder tile holds, its halo included.
+        on_progress: called now and then with the share of the run that is done; what it raises ends the run.
     """
 
     max_tokens: int | None = 18500
     chunk_tokens: int = 4096
     tile_px: int = 512 * 512
+    on_progress: Callable[[float], object] | None = field(default=None, compare=False, repr=False)
+
+    def report(self, share: float) -> None:
+        """Tell the caller of the run how much of it is done."""
+        if self.on_progress is not None:
+            self.on_progress(share)
+
+    def watch(self, items: Sequence[Item], first: float, last: float) -> Iterator[Item]:
+        """The items, reporting after each; shares of the run go from `first` to `last`."""
+        for index, item in enumerate(items, 1):
+            yield item
+            self.report(first + (last - first) * index / len(items))
 
     def halved(self) -> "Limits":
         """Half the working set; the cap, which changes results, stays."""

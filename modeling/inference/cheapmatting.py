@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..base import MattingOutput
 from ..cheapmatting import CheapMatting
-from .budget import Limits
+from .budget import ENCODED, Limits
 from .maps import double_rows, map_strips
 from .onehot import matte_padded, padded_size
 from .strips import Strip, rows_within
@@ -36,6 +36,7 @@ def raw_alpha(network: CheapMatting, inputs: Tensor, limits: Limits) -> Tensor:
     """`network.raw_alpha` (1, 1, H, W) of one padded input, 0 in strips without an unknown pixel."""
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     x = network.half_features(inputs)
+    limits.report(ENCODED)
     height, width = inputs.shape[2:]
     wanted = inputs[:, 4].amax(dim=(0, 2)) > 0  # (H,)
 

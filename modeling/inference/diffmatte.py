@@ -1,5 +1,7 @@
 """DiffMatte and MEDiffMatte on large images: the encoder in bounded memory, each sampling step on tiles."""
 
+from typing import Any
+
 from torch import Tensor
 
 from ..base import MattingOutput
@@ -7,7 +9,7 @@ from ..diffmatte import DiffMatte
 from ..diffusion import NamedNoise
 from ..inputs import published_size, trimap_classes
 from . import encoders
-from .budget import Limits
+from .budget import ENCODED, Limits
 from .diffusion_tiles import KEPT_TILES, TiledEstimate, constants_cost, decoding_cost
 
 
@@ -20,7 +22,13 @@ def matte(network: DiffMatte, image: Tensor, trimap: Tensor, limits: Limits, nam
     encoding = encoders.encode(network.backbone, image, classes, limits)
     free_classes = [0] if network.published_foreground else [0, 2]
     estimate = TiledEstimate(network.decoder, encoding.features, image, classes, limits.tile_px, free_classes)
-    output = network.sample(estimate, encoding, image, NamedNoise(name, network.seed))
+    steps = limits.watch(range(network.strategy.steps), ENCODED, 1)
+
+    def watched(*arguments: Any) -> Tensor:
+        next(steps)  # reports that the one before is done
+        return estimate(*arguments)
+
+    output = network.sample(watched, encoding, image, NamedNoise(name, network.seed))
     output.features = None
     return output
 

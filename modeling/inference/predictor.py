@@ -1,28 +1,35 @@
 """From an image and a trimap in memory to an alpha matte."""
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..base import MattingNetwork
+from ..checkpoints.hub import weights_file
 from ..checkpoints.weights import load_weights
 from ..precision import ExactConvolutions
-from .budget import Limits, fit, parse_memory
+from .budget import Limits, parse_memory
 from .devices import DType, choose_device, choose_dtype
 from .executors import matte, memory_cost
 from .folding import fold_batch_norms_
+from .masks import trimap_from_mask
 from .memory import free, in_use
+from .pictures import batch, image_array, mask_tensor, trimap_array
 from .recovery import copy_to_cpu, is_out_of_memory, release
+from .sharing import ledger
 from .tta import predict_views
 from .working_size import Plan, WorkingSize, enlarging_cost, matte_reduced, plan, resolve_working_size, spread
 
 logger = logging.getLogger(__name__)
 
+Progress = Callable[[float], object]  # called with the share that is done
 OUT_OF_MEMORY_RETRIES = 3
 _TTA_BYTES = 16  # per pixel: the sum over views, a view's image and trimap, its alpha turned back
 
@@ -89,6 +96,7 @@ class Predictor:
         self.dtype, self.tf32 = choose_dtype(dtype, self.device), dtype == "tf32"
         self.limits = Limits(max_tokens=max_tokens)
         self.tta, self.shared_by = tta, shared_by
+        checkpoint = None if checkpoint is None else weights_file(checkpoint)
         self.working_size_px = resolve_working_size(working_size, checkpoint)
         self.max_memory = parse_memory(max_memory) if max_memory not in (None, "auto") else max_memory
         if checkpoint is not None:
@@ -96,46 +104,116 @@ class Predictor:
         model = fold_batch_norms_(model.eval().requires_grad_(False))
         self.model = model.to(self.device, memory_format=torch.channels_last)
 
-    def predict(self, image: np.ndarray, trimap: np.ndarray, name: str = "") -> np.ndarray:
-        """Alpha matte of one image.
+    def predict(
+        self,
+        image: Any,
+        trimap: Any = None,
+        name: str | Sequence[str] = "",
+        *,
+        mask: Any = None,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Alpha matte of one image or of several.
+
+        Threads may share one predictor: they share its memory budget too, and results do not depend on them.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
-            trimap: (H, W) uint8 of 0 (background), 128 (unknown), 255 (foreground).
-            name: of the image; networks that draw noise draw it by this name.
+            image: (H, W, 3) uint8 RGB array; a Pillow picture or the path of one; a tensor (3, H, W) or (B, 3, H, W),
+                uint8 or float in [0, 1], on any device; or a list of these, in any sizes.
+            trimap: (H, W) uint8 array of 0 (background), 128 (unknown), 255 (foreground); a picture or path, whose
+                values are snapped to these; a tensor, uint8 or float of 0, 0.5, 1; or a list.
+            name: of the image, or a list; networks that draw noise draw it by this name.
+            mask: instead of a trimap: a mask of the foreground, around whose edge a band of 3 % of the object's size
+                becomes unknown. (H, W) bool, uint8 or float in [0, 1] array or tensor, a picture, a path, or a list.
+            progress: called now and then with the share that is done, in (0, 1]; what it raises ends the prediction.
+                It must not predict itself.
 
         Returns:
-            (H, W) float32 in [0, 1].
-        """
-        return self.run(image, trimap, name).alpha
+            (H, W) float32 array in [0, 1]; for a tensor, one of (1, H, W) or (B, 1, H, W) on its device; for a list,
+            a list.
 
-    @torch.inference_mode()
-    def run(self, image: np.ndarray, trimap: np.ndarray, name: str = "") -> Matte:
-        """As `predict`, with the routing decisions."""
+        Raises:
+            ValueError: the inputs are not as described, or do not fit into the memory budget.
+        """
+        if (trimap is None) == (mask is None):
+            raise ValueError("give either a trimap, or a mask of the foreground by mask=..., for each image")
+        if isinstance(image, list | tuple):
+            return self._predict_list(image, trimap, name, mask, progress)
+        if isinstance(image, Tensor):
+            return self._predict_tensor(image, trimap, name, mask, progress)
+        pixels = image_array(image)
+        if mask is None:
+            return self.run(pixels, trimap_array(trimap), name, progress).alpha
+        values = mask_tensor(mask)
+        check_size("mask", tuple(values.shape), pixels.shape[:2])
+        return self.run(pixels, trimap_from_mask(values).cpu().numpy(), name, progress).alpha
+
+    def run(self, image: np.ndarray, trimap: np.ndarray, name: str = "", progress: Progress | None = None) -> Matte:
+        """As `predict` for arrays and a trimap, with the routing decisions."""
         check_inputs(image, trimap)
         inputs = (
             torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None],
             torch.from_numpy(np.ascontiguousarray(trimap))[None, None],  # (1, 1, H, W)
         )
-        chosen = self._plan(inputs[1])
-        limits = self.choose_limits(*trimap.shape, chosen)
+        alpha, keep, chosen = self._compute(*inputs, name, progress)
+        return Matte(alpha[0, 0].numpy(), [kept[0].numpy() for kept in keep], chosen)
+
+    def _predict_list(self, images: Sequence, trimaps: Any, name: Any, masks: Any, progress: Progress | None) -> list:
+        names = [name] * len(images) if isinstance(name, str) else name
+        guides = masks if trimaps is None else trimaps
+        if not isinstance(guides, list | tuple) or not len(images) == len(guides) == len(names):
+            raise ValueError(f"{len(images)} images need as many trimaps or masks, and names or one name, in lists")
+        alphas = []
+        for index, (image, guide, own) in enumerate(zip(images, guides, names, strict=True)):
+            chosen = {"mask": guide} if trimaps is None else {"trimap": guide}
+            alphas.append(self.predict(image, name=own, **chosen, progress=_part(progress, index, len(images))))
+        return alphas
+
+    def _predict_tensor(self, image: Tensor, trimap: Any, name: Any, mask: Any, progress: Progress | None) -> Tensor:
+        if mask is not None:
+            masks = mask if isinstance(mask, Tensor) and mask.dim() >= 3 else [mask]
+            trimap = torch.stack([trimap_from_mask(mask_tensor(part)) for part in masks])
+        images, trimaps = batch(image, torch.as_tensor(trimap))
+        names = [name] * len(images) if isinstance(name, str) else name
+        if len(names) != len(images):
+            raise ValueError(f"{len(images)} images need as many names, or one, not {len(names)}")
+        _check_levels(trimaps)
+        alphas = [  # one by one, so that each is what it would be alone, and memory is that of one
+            self._compute(images[i : i + 1], trimaps[i : i + 1], names[i], _part(progress, i, len(images)))[0]
+            for i in range(len(images))
+        ]
+        result = torch.cat(alphas).to(image.device)
+        return result if image.dim() == 4 else result[0]
+
+    @torch.inference_mode()
+    def _compute(
+        self, image: Tensor, trimap: Tensor, name: str, progress: Progress | None
+    ) -> tuple[Tensor, list[Tensor], Plan | None]:
+        """Alpha (1, 1, H, W) and routing maps of checked tensors, on the CPU, and the part that the network saw."""
+        _ask_for_unknown(trimap)
+        chosen = self._plan(trimap)
         keep: list[list[Tensor]] = []
+        views = 8 if self.tta else 1
 
         def predict(image: Tensor, trimap: Tensor) -> Tensor:
             nonlocal limits  # what was too much for one view is not tried again on the next
-            alpha, kept, limits = self._retried(image, trimap, name, limits)
+            watched = replace(limits, on_progress=_part(progress, len(keep), views))
+            alpha, kept, limits = self._retried(image, trimap, name, watched)
             keep.append(kept)
             return alpha
 
         def compute(image: Tensor, trimap: Tensor) -> Tensor:
             return predict_views(predict, image, trimap) if self.tta else predict(image, trimap)
 
-        alpha = compute(*inputs) if chosen is None else matte_reduced(compute, *inputs, chosen)
+        with self._share(*trimap.shape[-2:], chosen) as limits:
+            alpha = compute(image, trimap) if chosen is None else matte_reduced(compute, image, trimap, chosen)
         if not alpha.isfinite().all():
             raise ValueError(
                 f"the network's result is not finite in {self.dtype}: compute in fp32, or take another checkpoint"
             )
-        return Matte(alpha[0, 0].numpy(), [kept[0].numpy() for kept in keep[0]], chosen)
+        if progress is not None:
+            progress(1.0)
+        return alpha, keep[0], chosen
 
     def _plan(self, trimap: Tensor) -> Plan | None:
         """Part and size of the picture that the network is to see; None for the picture as it is."""
@@ -153,9 +231,15 @@ class Predictor:
         Raises:
             ValueError: the image does not fit into the budget.
         """
-        if self.max_memory is None:
-            return self.limits
+        with self._share(height, width, chosen) as limits:
+            return limits
 
+    @contextmanager
+    def _share(self, height: int, width: int, chosen: Plan | None) -> Iterator[Limits]:
+        """Bounds as `choose_limits`, with their memory reserved among the threads until the context is left."""
+        if self.max_memory is None:
+            yield self.limits
+            return
         rows, cols = (height, width) if chosen is None else (chosen.height, chosen.width)
         enlarging = 0 if chosen is None else enlarging_cost(chosen, height, width)
 
@@ -165,17 +249,20 @@ class Predictor:
             turned = max(memory_cost(self.model, *size, limits) for size in ((rows, cols), (cols, rows)))
             return max(turned + _TTA_BYTES * rows * cols, enlarging)
 
-        held = in_use(self.device)
-        available = free(self.device) // self.shared_by if self.max_memory == "auto" else self.max_memory - held
-        try:
-            limits = fit(self.limits, cost, available)
-        except ValueError as error:
-            raise ValueError(f"{error}; the process itself holds {held / 1e9:.2f} GB (network and libraries)") from None
-        expected = (held + cost(limits)) / 1e9
-        logger.info("%d x %d pixels: %s; expecting a peak of %.2f GB", width, height, limits, expected)
-        if limits.max_tokens != self.limits.max_tokens:
-            logger.warning("the memory budget lowers the token cap to %d, which changes the result", limits.max_tokens)
-        return limits
+        def held() -> int:
+            return in_use(self.device)
+
+        def available() -> int:
+            return free(self.device) // self.shared_by if self.max_memory == "auto" else self.max_memory - held()
+
+        with ledger(self.device).share(self.limits, cost, held, available) as limits:
+            expected = (held() + cost(limits)) / 1e9
+            logger.info("%d x %d pixels: %s; expecting a peak of %.2f GB", width, height, limits, expected)
+            if limits.max_tokens != self.limits.max_tokens:
+                logger.warning(
+                    "the memory budget lowers the token cap to %d, which changes the result", limits.max_tokens
+                )
+            yield limits
 
     def _retried(self, image: Tensor, trimap: Tensor, name: str, limits: Limits) -> tuple[Tensor, list[Tensor], Limits]:
         """One view, in ever smaller pieces where memory runs out, at last on the CPU.
@@ -227,10 +314,31 @@ def check_inputs(image: np.ndarray, trimap: np.ndarray) -> None:
         raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}; convert it first")
     if trimap.dtype != np.uint8 or trimap.ndim != 2:
         raise ValueError(f"trimap must be (H, W) uint8, got {trimap.shape} {trimap.dtype}; convert it first")
-    if image.shape[:2] != trimap.shape:
-        raise ValueError(f"trimap is {trimap.shape} but image is {image.shape[:2]}; resize the trimap first")
-    if not image.size:
+    check_size("trimap", trimap.shape, image.shape[:2])
+    _check_levels(trimap)
+
+
+def check_size(what: str, size: tuple[int, ...], image_size: tuple[int, ...]) -> None:
+    """Refuse a trimap or mask (H, W) of another size than its image, and images without pixels."""
+    if size != image_size:
+        raise ValueError(f"{what} is {size} but image is {image_size}; resize the {what} first")
+    if 0 in image_size:
         raise ValueError("image is empty")
-    if not ((trimap == 0) | (trimap == 128) | (trimap == 255)).all():  # a histogram would count in 8 bytes a pixel
-        levels = np.unique(trimap)[:8].tolist()
+
+
+def _check_levels(trimap: np.ndarray | Tensor) -> None:
+    if not ((trimap == 0) | (trimap == 128) | (trimap == 255)).all():  # a histogram would count in 8 bytes per pixel
+        levels = np.unique(torch.as_tensor(trimap).cpu().numpy())[:8].tolist()
         raise ValueError(f"trimap has values {levels}...; only 0, 128 and 255 are defined: snap it first")
+
+
+def _ask_for_unknown(trimap: Tensor) -> None:
+    """Warn where a trimap looks like a mask, which would come back as it is."""
+    foreground = trimap == 255
+    if foreground.any() and not (foreground | (trimap == 0)).logical_not().any() and not foreground.all():
+        logger.warning("the trimap has no unknown pixels, so alpha is the trimap: is this a mask? Pass it as mask=...")
+
+
+def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
+    """Progress of one part of several, as that of the whole."""
+    return None if progress is None else lambda share: progress((index + share) / count)

@@ -13,7 +13,7 @@ from ..backbone.vit import Attention, Block, ResidualUnit, ViT
 from ..base import Encoding
 from ..inputs import model_input, published_size
 from ..precision import autocast_off, compute_dtype
-from .budget import Limits
+from .budget import ENCODED, Limits
 from .strips import row_strips, rows_within
 
 HELD_WEIGHTS = 2**20  # attention weights that are in memory at a time where no fused kernel computes them
@@ -43,7 +43,7 @@ def encode_patches_(vit: ViT, tokens: Tensor, limits: Limits) -> Encoding:
     for strip in strips:
         rows = slice(strip.start, strip.stop)
         tokens[:, rows] += vit.positions(height, width, rows)
-    for index, block in enumerate(vit.blocks):
+    for index, block in enumerate(limits.watch(vit.blocks, 0, ENCODED)):
         kept = None
         if vit.routed and index in vit.global_blocks:
             logp = token_scores(vit.routers[len(encoding.keep)], tokens, limits.chunk_tokens)

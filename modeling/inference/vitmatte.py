@@ -9,7 +9,7 @@ from ..base import Encoding, MattingOutput
 from ..inputs import model_input, published_size
 from ..vitmatte import ViTMatte
 from . import detail_capture, vit
-from .budget import Limits
+from .budget import ENCODED, Limits
 from .prior import prior_cost
 from .tiles import HALO_CELLS, Box, cover, unknown_cells
 
@@ -19,7 +19,7 @@ def matte(network: ViTMatte, image: Tensor, trimap: Tensor, limits: Limits, name
     guide = network.guide(image, trimap)
     encoding = vit.encode(network.backbone, image, guide, limits)
     height, width = encoding.tokens.shape[1:3]
-    boxes = cover(unknown_cells(trimap, height, width), limits.tile_px)
+    boxes = limits.watch(cover(unknown_cells(trimap, height, width), limits.tile_px), ENCODED, 1)
     alpha = decode_boxes(network, encoding, image, guide, boxes)
     return MattingOutput(alpha, None, encoding.keep, encoding.router_logp)
 
