@@ -1,7 +1,12 @@
 """Averages over the processes of a training."""
 
+from collections.abc import Callable
+
 import torch.distributed as dist
 from torch import Tensor
+
+# Mean of a figure of this part of a batch over the whole batch, without gradient.
+Mean = Callable[[Tensor], Tensor]
 
 
 def mean_over_processes(value: Tensor) -> Tensor:

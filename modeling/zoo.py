@@ -129,6 +129,7 @@ MODELS: dict[str, Model] = {
             "MEMatte_S_UHR395",
             "MEMatte_S_realworld",
             "MEMatte_S_finetune",
+            "MEMatte_S_1024",
         ),
         tensors="6e58fc02",
     ),

@@ -14,6 +14,8 @@ def train_settings(name: str, total_batch_size: int, max_iter: int, checkpoint_p
         ema_decay=None,  # of a moving average of the weights, scored and exported in their place; None: none
         max_logit_std=None,  # of attention over independent tokens, see engine/training/logits.py; None: no bound
         total_batch_size=total_batch_size,  # of all processes together
+        accumulate=1,  # parts of a process's batch, computed one after the other in less memory; same gradients
+        checkpoint_activations=False,  # recompute them in the backward pass: less memory, about a third more time
         max_iter=max_iter,
         checkpoint_period=checkpoint_period,
         max_checkpoints=100,

@@ -77,6 +77,11 @@ def build_loader(config: DictConfig, start_iter: int, device: torch.device) -> D
     total, processes = config.train.total_batch_size, comm.get_world_size()
     if total % processes:
         raise ValueError(f"train.total_batch_size={total} cannot be shared by {processes} processes: take a multiple")
+    if total // processes % config.train.accumulate:
+        raise ValueError(
+            f"train.accumulate={config.train.accumulate} does not divide the {total // processes} crops of a process "
+            "into equal parts"
+        )
     loader = instantiate(
         {
             **config.dataloader.train,

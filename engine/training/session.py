@@ -87,6 +87,7 @@ def _prepare(config: DictConfig, name: str, resume: bool, overrides: Sequence[st
     pairs = validation_pairs(resolve_root(settings.validation_root)) if settings.validation_root else []
 
     model = build_network(config, from_files=last is None).to(device, memory_format=torch.channels_last)
+    model.checkpoint_activations(settings.checkpoint_activations)
     average = None if settings.ema_decay is None else WeightAverage(model, settings.ema_decay)
     trainer = MattingTrainer(
         model=model,
@@ -97,6 +98,7 @@ def _prepare(config: DictConfig, name: str, resume: bool, overrides: Sequence[st
         precision=precision,
         output_dir=output_dir,
         max_grad_norm=settings.max_grad_norm,
+        accumulate=settings.accumulate,
         manifest=make_manifest(config, name, overrides, device),
     )
     states = {"trainer": trainer} | ({} if average is None else {"ema": average})

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 _WHOLE = {  # smallest allowed value
     "seed": 0,
     "total_batch_size": 1,
+    "accumulate": 1,
     "max_iter": 1,
     "checkpoint_period": 1,
     "max_checkpoints": 1,
@@ -16,6 +17,7 @@ _WHOLE = {  # smallest allowed value
 }
 _WHOLE_OR_NONE = {"freeze_norms_from": 0}
 _POSITIVE_OR_NONE = ("max_grad_norm", "max_logit_std")
+_SWITCHES = ("checkpoint_activations",)
 _TEXTS = (
     "output_dir",
     "init_checkpoint",
@@ -46,6 +48,9 @@ def check_settings(config: DictConfig) -> None:
     for name in _POSITIVE_OR_NONE:
         value = _setting(train, name)
         _require(value is None or (_is_number(value) and value > 0), name, value, "a number above 0, or null")
+    for name in _SWITCHES:
+        value = _setting(train, name)
+        _require(isinstance(value, bool), name, value, "true or false")
     decay = _setting(train, "ema_decay")
     fits = decay is None or (_is_number(decay) and 0 < decay < 1)
     _require(fits, "ema_decay", decay, "between 0 and 1, for example 0.999, or null")

@@ -5,6 +5,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,20 @@ import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from engine.training.accumulation import BatchMeans, split_batch, without_trace
 from engine.training.checkpoint import write_atomically
 from engine.training.manifest import PhaseClock
 from engine.training.workers import WorkerSignals
 from modeling.base import MattingNetwork, MattingOutput
-from modeling.distributed import mean_over_processes
+from modeling.distributed import Mean, mean_over_processes
 from modeling.inputs import training_trimap
 
-Criterion = Callable[[MattingOutput, Tensor, Tensor], dict[str, Tensor]]
+Criterion = Callable[[MattingOutput, Tensor, Tensor, Mean], dict[str, Tensor]]
+SHARE = "keep/router_"
 SMOOTHED = 20  # steps over which detectron2's writers take the median
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -73,13 +77,14 @@ class MattingTrainer(SimpleTrainer):
     Args:
         model: bare; what it trains with beyond image and trimap it names in `training_inputs`, of what `_prepare` and
             the loop know. `trainer.model` may afterwards be set to the same wrapped in DistributedDataParallel.
-        criterion: from the output, alpha and trimap to named losses.
+        criterion: one of modeling.losses.criteria.
         data_loader: endless batches of `image`, `trimap`, `alpha` tensors and their `name`s.
         optimizer: of the model's parameters.
         device: of the model.
         precision: of the forward pass; below fp32 under autocast, fp16 with a gradient scaler.
         output_dir: folder for the names of an offending batch.
         max_grad_norm: gradients with a larger L2 norm over all parameters are scaled down to it; None: never.
+        accumulate: equal parts of a batch, computed one after the other; the gradients are those of the whole.
         manifest: of the run, which goes into checkpoints; its `seconds` are filled in here.
     """
 
@@ -93,11 +98,12 @@ class MattingTrainer(SimpleTrainer):
         precision: torch.dtype,
         output_dir: Path,
         max_grad_norm: float | None = None,
+        accumulate: int = 1,
         manifest: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(model, data_loader, optimizer)
         self.training_inputs = model.training_inputs
-        self.max_grad_norm = max_grad_norm
+        self.bare, self.max_grad_norm, self.accumulate = model, max_grad_norm, accumulate
         self.criterion, self.device, self.precision, self.output_dir = criterion, device, precision, output_dir
         self.manifest = {} if manifest is None else manifest
         self.clock = PhaseClock(self.manifest.setdefault("seconds", {}))
@@ -147,21 +153,54 @@ class MattingTrainer(SimpleTrainer):
         started = time.perf_counter()
         batch = self._next_batch()
         waited = time.perf_counter() - started
-        image, trimap, alpha = self._prepare(batch)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            output = self.model(image, trimap, **self._extra_inputs(alpha))
-        losses = self.criterion(output, alpha, trimap)
-
+        parts = split_batch(batch, self.accumulate)
+        means = self._look_ahead(parts) if len(parts) > 1 else None
         self.optimizer.zero_grad()
-        self.scaler.scale(sum(losses.values())).backward()
+        figures = []
+        for part in parts:
+            last = part is parts[-1]
+            mean = mean_over_processes if means is None else means.player()
+            with nullcontext() if last else self._without_averaging():
+                figures.append(self._part_step(part, mean, len(parts)))
         self.after_backward()
         self._clip_gradients()
-        self._report(losses, output.keep, batch, waited)
+        self._report({name: torch.stack([part[name] for part in figures]).mean() for name in figures[0]}, batch, waited)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self._time(started, waited, len(batch["name"]))
 
+    def _part_step(self, part: Mapping[str, Any], mean: Mean, parts: int) -> dict[str, Tensor]:
+        """Add the gradients of one part of the batch; returns its losses and shares of kept tokens."""
+        image, trimap, alpha = self._prepare(part)
+        output = self._forward(self.model, image, trimap, alpha)
+        losses = self.criterion(output, alpha, trimap, mean)
+        self.scaler.scale(sum(losses.values()) / parts).backward()
         self.last = Sample(image, trimap, alpha, output.alpha.detach(), output.keep)
-        self._time(started, waited, len(image))
+        shares = {f"{SHARE}{index}": kept.float().mean() for index, kept in enumerate(output.keep)}
+        return {name: value.detach().float() for name, value in losses.items()} | shares
+
+    def _forward(self, model: nn.Module, image: Tensor, trimap: Tensor, alpha: Tensor) -> MattingOutput:
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            return model(image, trimap, **self._extra_inputs(alpha))
+
+    def _look_ahead(self, parts: list[dict[str, Any]]) -> BatchMeans:
+        """Gather what the losses of each part need to know of the whole batch.
+
+        Where that includes the tokens that are kept, it takes one more forward pass of each part.
+        """
+        means = BatchMeans()
+        with without_trace(self.bare, self.device):
+            for part in parts:
+                image, trimap, alpha = self._prepare(part)
+                routed = self.criterion.reads_policy
+                output = self._forward(self.bare, image, trimap, alpha) if routed else MattingOutput(alpha)
+                self.criterion(output, alpha, trimap, means.recorder())
+        means.average()
+        return means
+
+    def _without_averaging(self) -> AbstractContextManager:
+        """Hold back the averaging of gradients over processes until the last part."""
+        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
 
     def _next_batch(self) -> Mapping[str, Any]:
         try:
@@ -191,17 +230,17 @@ class MattingTrainer(SimpleTrainer):
         if math.isfinite(norm):  # the first steps in fp16 may overflow: the scaler skips them
             self.storage.put_scalar("gradient_norm", norm)
 
-    def _report(self, losses: dict[str, Tensor], keep: list[Tensor], batch: Mapping[str, Any], waited: float) -> None:
-        """Average the figures of the step over processes, check and record them, with the same result everywhere."""
-        shares = {f"keep/router_{index}": policy.detach().float().mean() for index, policy in enumerate(keep)}
-        figures = {name: value.detach().float() for name, value in losses.items()} | shares
+    def _report(self, figures: dict[str, Tensor], batch: Mapping[str, Any], waited: float) -> None:
+        """Average losses and shares over processes, check and record them, with the same result everywhere."""
         stop = torch.tensor(float(self.stop_requested), device=self.device)
         means = mean_over_processes(torch.stack([*figures.values(), stop])).tolist()
         self.stopping = means.pop() > 0
         named = dict(zip(figures, means, strict=True))
+        shares = [name for name in figures if name.startswith(SHARE)]
+        losses = [name for name in figures if name not in shares]
         total = sum(named[name] for name in losses)
         if not math.isfinite(total):
-            self._refuse(batch, {name: value.item() for name, value in losses.items()})
+            self._refuse(batch, {name: figures[name].item() for name in losses})
         if shares:
             named["keep/total"] = sum(named[name] for name in shares) / len(shares)
         named["total_loss"] = total

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..distributed import mean_over_processes
+from ..distributed import Mean, mean_over_processes
 from ..precision import autocast_off
 
 
@@ -131,16 +131,16 @@ def keep_maps(kept: Sequence[Tensor], height: int, width: int) -> Tensor:
     return maps.view(-1, height, width)
 
 
-def kept_ratio(policies: Sequence[Tensor]) -> Tensor:
+def kept_ratio(policies: Sequence[Tensor], mean: Mean = mean_over_processes) -> Tensor:
     """Share of routed tokens over blocks, batch and processes.
 
-    Its value is that of the global batch; its gradient is that of this process' share, so that averaging gradients over
-    processes gives the gradient of the global ratio.
+    Its value is that of the whole batch, over which `mean` averages; its gradient is that of this part's share, so that
+    averaging gradients over parts gives the gradient of the ratio of the whole.
     """
     own = torch.stack([policy.float().mean() for policy in policies]).mean()
-    return own + (mean_over_processes(own) - own.detach())
+    return own + (mean(own) - own.detach())
 
 
-def ratio_loss(policies: Sequence[Tensor], keep_ratio: float) -> Tensor:
+def ratio_loss(policies: Sequence[Tensor], keep_ratio: float, mean: Mean = mean_over_processes) -> Tensor:
     """BATR: squared distance of the batch's share of routed tokens from its target."""
-    return (kept_ratio(policies) - keep_ratio) ** 2
+    return (kept_ratio(policies, mean) - keep_ratio) ** 2

@@ -1,6 +1,7 @@
 """Training criteria: loss terms by their published names; the total is their sum."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from ..backbone.routing import ratio_loss
 from ..base import MattingOutput
+from ..distributed import Mean, mean_over_processes
 from ..inputs import UNKNOWN, unknown_mask
 from .terms import band_loss, distillation_loss, matting_losses, unknown_l1
 
@@ -21,17 +23,21 @@ class ViTMatteCriterion:
             starts from random weights then learns to stay flat first, where a pretrained one does not.
     """
 
+    reads_policy: ClassVar[bool] = False  # means over the batch depend on the routing, not on the trimaps alone
     gradient_weight: float = 1.0
 
-    def __call__(self, output: MattingOutput, alpha: Tensor, trimap: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, output: MattingOutput, alpha: Tensor, trimap: Tensor, mean: Mean = mean_over_processes
+    ) -> dict[str, Tensor]:
         """Losses by name.
 
         Args:
             output: of a network in training mode.
             alpha: (B, 1, H, W) ground truth in [0, 1].
             trimap: (B, 1, H, W) of 0, 0.5, 1.
+            mean: over the whole batch, of which these may be a part; always asked for the same figures in one order.
         """
-        losses = matting_losses(output.alpha.float(), alpha, unknown_mask(trimap))
+        losses = matting_losses(output.alpha.float(), alpha, unknown_mask(trimap), mean)
         losses["loss_gradient_penalty"] = self.gradient_weight * losses["loss_gradient_penalty"]
         return losses
 
@@ -40,10 +46,14 @@ class ViTMatteCriterion:
 class DiffMatteCriterion:
     """The mean squared error and the four matting terms, on mattes in [-1, 1]."""
 
-    def __call__(self, output: MattingOutput, alpha: Tensor, trimap: Tensor) -> dict[str, Tensor]:
+    reads_policy: ClassVar[bool] = False
+
+    def __call__(
+        self, output: MattingOutput, alpha: Tensor, trimap: Tensor, mean: Mean = mean_over_processes
+    ) -> dict[str, Tensor]:
         estimate, target = 2 * output.alpha.float() - 1, 2 * alpha - 1
         losses = {"mse_loss": F.mse_loss(estimate, target)}
-        return losses | matting_losses(estimate, target, unknown_mask(trimap))
+        return losses | matting_losses(estimate, target, unknown_mask(trimap), mean)
 
 
 @dataclass
@@ -59,20 +69,23 @@ class RoutedCriterion:
             as published, they attract attention where it changes features, whether or not the matte depends on these.
     """
 
+    reads_policy: ClassVar[bool] = True
     keep_ratio: float = 0.25
     distill_weight: float = 1.0
     ratio_weight: float = 1.0
     distill_known_weight: float = 1.0
     per_block: bool = False
 
-    def __call__(self, output: MattingOutput, alpha: Tensor, trimap: Tensor) -> dict[str, Tensor]:
-        losses = super().__call__(output, alpha, trimap)
+    def __call__(
+        self, output: MattingOutput, alpha: Tensor, trimap: Tensor, mean: Mean = mean_over_processes
+    ) -> dict[str, Tensor]:
+        losses = super().__call__(output, alpha, trimap, mean)
         if output.teacher_features is not None:
             weights = None if self.distill_known_weight == 1 else self._token_weights(unknown_mask(trimap), output)
-            distance = distillation_loss(output.features, output.teacher_features, weights)
+            distance = distillation_loss(output.features, output.teacher_features, weights, mean)
             losses["distill_loss"] = self.distill_weight * distance
         held = [[policy] for policy in output.policy] if self.per_block else [output.policy]
-        distances = [ratio_loss(policies, self.keep_ratio) for policies in held]
+        distances = [ratio_loss(policies, self.keep_ratio, mean) for policies in held]
         losses["mse_ratio_loss"] = self.ratio_weight * sum(distances) / len(distances)
         return losses
 
@@ -103,9 +116,12 @@ class AEMatterCriterion:
         weight: of each term.
     """
 
+    reads_policy: ClassVar[bool] = False
     weight: float = 0.5
 
-    def __call__(self, output: MattingOutput, alpha: Tensor, trimap: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, output: MattingOutput, alpha: Tensor, trimap: Tensor, mean: Mean = mean_over_processes
+    ) -> dict[str, Tensor]:
         unknown, target = unknown_mask(trimap), alpha.float()
         with torch.autocast(alpha.device.type, enabled=False):
             predicted = output.alpha.float() * unknown + (trimap > UNKNOWN).float()

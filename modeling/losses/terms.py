@@ -4,43 +4,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..distributed import mean_over_processes
+from ..distributed import Mean, mean_over_processes
 
 PUBLISHED_AREA = 512 * 512  # the published losses are scaled for crops of this many pixels
 PYRAMID_LEVELS = 5
 BAND_LEVELS, BAND_SIGMA = 5, 1.5  # of AEMatter's frequency bands
 
 
-def masked_l1(alpha: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+def masked_l1(alpha: Tensor, target: Tensor, mask: Tensor, mean: Mean = mean_over_processes) -> Tensor:
     """Mean absolute difference over a mask, scaled by 512 * 512 / (H * W); 0 for an empty mask.
-
-    The mask's size is that of the batch over all processes.
 
     Args:
         alpha, target, mask: (B, 1, H, W), mask of 0 and 1.
+        mean: over the whole batch, of which this may be a part: the mask's size is taken from there.
     """
-    return (alpha * mask - target * mask).abs().mean() * _area_scale(mask)
+    return (alpha * mask - target * mask).abs().mean() * _area_scale(mask, mean)
 
 
-def _area_scale(mask: Tensor) -> Tensor:
+def _area_scale(mask: Tensor, mean: Mean) -> Tensor:
     """B * 512 * 512 / (size of the mask), 0 for an empty mask."""
-    size = mean_over_processes(mask.sum())
+    size = mean(mask.sum())
     return torch.where(size > 0, len(mask) * PUBLISHED_AREA / size.clamp(min=1), 0)
 
 
-def gradient_penalty(alpha: Tensor, target: Tensor, mask: Tensor, sparsity: float = 0.01) -> Tensor:
+def gradient_penalty(
+    alpha: Tensor, target: Tensor, mask: Tensor, sparsity: float = 0.01, mean: Mean = mean_over_processes
+) -> Tensor:
     """Difference of Sobel gradients over a mask, plus a small penalty on the gradients themselves.
 
     Args:
         alpha, target, mask: (B, 1, H, W).
         sparsity: weight of the penalty.
+        mean: as in `masked_l1`.
     """
     sobel = alpha.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
     kernel = torch.stack([sobel, sobel.t()])[:, None]  # (2, 1, 3, 3)
     slopes = F.conv2d(alpha, kernel, padding=1)  # (B, 2, H, W)
     wanted = F.conv2d(target, kernel, padding=1)
     terms = (slopes * mask - wanted * mask).abs() + sparsity * (slopes * mask).abs()
-    return 2 * terms.mean() * _area_scale(mask)  # twice: the two directions are summed, not averaged
+    return 2 * terms.mean() * _area_scale(mask, mean)  # twice: the two directions are summed, not averaged
 
 
 def laplacian_pyramid(x: Tensor, levels: int = PYRAMID_LEVELS) -> list[Tensor]:
@@ -74,27 +76,32 @@ def laplacian_loss(alpha: Tensor, target: Tensor) -> Tensor:
     return sum(2**level * band.abs().mean() for level, band in enumerate(bands)) / PYRAMID_LEVELS
 
 
-def matting_losses(alpha: Tensor, target: Tensor, unknown: Tensor) -> dict[str, Tensor]:
+def matting_losses(
+    alpha: Tensor, target: Tensor, unknown: Tensor, mean: Mean = mean_over_processes
+) -> dict[str, Tensor]:
     """The four published terms, by their published names; their plain sum is the criterion of ViTMatte.
 
     Args:
         alpha, target: (B, 1, H, W).
         unknown: (B, 1, H, W), 1 where the trimap is unknown, else 0.
+        mean: as in `masked_l1`.
     """
     return {
-        "unknown_l1_loss": masked_l1(alpha, target, unknown),
-        "known_l1_loss": masked_l1(alpha, target, (unknown == 0).to(alpha.dtype)),
+        "unknown_l1_loss": masked_l1(alpha, target, unknown, mean),
+        "known_l1_loss": masked_l1(alpha, target, (unknown == 0).to(alpha.dtype), mean),
         "loss_pha_laplacian": laplacian_loss(alpha, target),
-        "loss_gradient_penalty": gradient_penalty(alpha, target, unknown),
+        "loss_gradient_penalty": gradient_penalty(alpha, target, unknown, mean=mean),
     }
 
 
-def distillation_loss(features: Tensor, teacher_features: Tensor, weights: Tensor | None = None) -> Tensor:
+def distillation_loss(
+    features: Tensor, teacher_features: Tensor, weights: Tensor | None = None, mean: Mean = mean_over_processes
+) -> Tensor:
     """Mean squared difference of (B, C, h, w) features, of tokens weighed by (B, 1, h, w) or alike."""
     if weights is None:
         return F.mse_loss(features.float(), teacher_features.float())
     squares = (features.float() - teacher_features.float()).square()
-    return (squares * weights).sum() / (weights.sum() * features.shape[1])
+    return (squares * weights).sum() / (mean(weights.sum()) * features.shape[1])
 
 
 def unknown_l1(alpha: Tensor, target: Tensor, unknown: Tensor) -> Tensor:
