@@ -21,7 +21,7 @@ LAYERS, LEAST_BLUR_PX = 7, 0.5  # of depth, where the lens is open; circles of l
 SHADED = {"fibre": 8, "tube": 64}  # points of a strand at which light is computed
 STEP_PX = 5.0
 STRIP_PX, MOST_STRIPS = {"fibre": 1.5, "tube": 1.2}, 24  # wanted width of a strip, and their number
-MAX_PATCHES = 450_000  # of strands
+MAX_PATCHES = 300_000  # of strands
 MESH = (64, 40)  # patches of a body, about and along its axis, whose light is computed
 MESH_PX, MESH_MOST = 3.0, 420  # wanted side of a patch, and the most about the axis
 
@@ -59,14 +59,21 @@ def render(scene: Scene, size: int) -> np.ndarray:
     return paint(patches, size) if scene.camera.focus is None else paint_layers(patches, scene, size)
 
 
-def point_count(strands: Strands, camera: Camera, size: int) -> int:
-    """Points per strand from which corners do not show."""
+def breadth_px(strands: Strands, camera: Camera, size: int) -> float:
+    """Breadth of most strands in the half at their roots."""
+    half = max(1, strands.points.shape[1] // 2)
+    depth = camera.project(strands.points[:, :half], size)[..., 2]
+    return float(np.percentile(2 * strands.radius[:, :half] / depth, 80)) * size * camera.distance / camera.extent
+
+
+def point_count(strands: Strands, camera: Camera, size: int, layers: int = 1) -> int:
+    """Points per strand from which corners do not show, fewer where it is painted in several strips."""
     flat = camera.project(strands.points[:: max(1, len(strands.points) // 500)], size)[..., :2]
     count, step = strands.points.shape[1], np.linalg.norm(np.diff(flat, axis=1), axis=-1)
     wanted = count * np.percentile(step, 75) / STEP_PX if step.size else count
     if strands.surface == "tube":
         wanted = max(wanted, count)
-    return int(np.clip(wanted, 8, max(12, MAX_PATCHES // max(len(strands.points), 1))))
+    return int(np.clip(wanted, 8, max(12, MAX_PATCHES // (layers * max(len(strands.points), 1)))))
 
 
 def seen(strands: Strands, camera: Camera, size: int) -> Strands:
@@ -86,16 +93,16 @@ def strand_patches(strands: Strands, scene: Scene, density: Density, size: int) 
         colour=resampled(strands.colour, shaded),
         radius=resampled(strands.radius[..., None], shaded)[..., 0],
     )
-    count = point_count(strands, scene.camera, size)
+    breadth = breadth_px(strands, scene.camera, size)
+    count = point_count(strands, scene.camera, size, len(strips(breadth, strands.surface)))
     flat = scene.camera.project(smoothed(strands.points, count), size)
     along = np.gradient(flat[..., :2], axis=1)
     side = np.stack([along[..., 1], -along[..., 0]], axis=-1)
     side /= np.maximum(np.linalg.norm(side, axis=-1, keepdims=True), 1e-6)
     radius = smoothed(strands.radius[..., None], count)[..., 0]
     half = radius * (size * scene.camera.distance / scene.camera.extent) / flat[..., 2]
-    breadth = 2 * float(np.percentile(half[:, : max(1, count // 2)], 80))
     depth = (flat[:, 1:, 2] + flat[:, :-1, 2]) / 2
-    near = (flat[:, 1:, 2] > 0.05) & (flat[:, :-1, 2] > 0.05)
+    near = (flat[:, 1:, 2] > 0.05) & (flat[:, :-1, 2] > 0.05) & _in_frame(flat[..., :2], half, size)
     parts = []
     for offset, share in strips(breadth, strands.surface):
         if strands.surface == "tube":
@@ -110,6 +117,13 @@ def strand_patches(strands: Strands, scene: Scene, density: Density, size: int) 
         # The middle of a tube bulges towards the camera.
         parts.append(Patches(corners[near], colour[near], (depth - (1 - abs(offset)) * radius[:, 1:] * 0.5)[near]))
     return parts
+
+
+def _in_frame(flat: np.ndarray, half: np.ndarray, size: int) -> np.ndarray:
+    """Mask (N, P - 1) of segments between points (N, P, 2) that may reach into the frame, with half breadths (N, P)."""
+    low, high = np.minimum(flat[:, 1:], flat[:, :-1]), np.maximum(flat[:, 1:], flat[:, :-1])
+    reach = np.maximum(half[:, 1:], half[:, :-1])[..., None] + 1
+    return ((high > -reach) & (low < size + reach)).all(axis=-1)
 
 
 def strips(breadth_px: float, surface: str) -> list[tuple[float, float]]:
