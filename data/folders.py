@@ -147,7 +147,7 @@ def images_by_name(folder: Path) -> dict[str, list[Path]]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(parent, name)
-            if name.startswith(".") or name in _OF_FILE_MANAGERS:
+            if name.startswith("."):
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
@@ -180,6 +180,7 @@ def photographs_by_name(folder: Path, partners: Collection[str], results: Path |
 
 def warn_of_unread(folder: Path, names: Sequence[str]) -> None:
     """Warn once of unread files in an image folder."""
+    names = [name for name in names if Path(name).name not in _OF_FILE_MANAGERS]
     if not names:
         return
     shown = ", ".join(sorted(names)[:NAMED]) + ", ..." * (len(names) > NAMED)

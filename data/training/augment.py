@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from data.training.warp import Size
-from data.trimap import erode
 
 
 @dataclass(frozen=True)
@@ -171,31 +170,3 @@ def match_colours(
     scale = 1 + amount * (np.clip(to_deviation / np.maximum(deviation, 0.02), 0.5, 2) - 1)
     shift = mean + amount * (to_mean - mean) - scale * mean
     return np.clip(foreground * scale.astype(np.float32) + shift.astype(np.float32), 0, 1)
-
-
-def guidance_mask(alpha: np.ndarray, rng: np.random.Generator, max_kernel_px: int = 29) -> np.ndarray:
-    """A rough object mask (uint8, 0 or 1): alpha cut at a random height, then grown or shrunk or both."""
-    mask = (alpha >= rng.uniform(0.01, 1.0)).astype(np.uint8)
-    grow_first = rng.random() < 0.5
-    for grow in (grow_first, not grow_first):
-        if rng.random() < 0.5:
-            continue
-        kernel_px = int(rng.integers(1, max_kernel_px, endpoint=True))
-        mask = 1 - erode(1 - mask, kernel_px) if grow else erode(mask, kernel_px)
-    return mask
-
-
-def cut_mask(mask: np.ndarray, rng: np.random.Generator, keep_probability: float = 0.25) -> np.ndarray:
-    """Overwrite a random rectangle of a guidance mask with another.
-
-    The rectangle's sides are a quarter to a half of the mask's; with `keep_probability` nothing is cut.
-    """
-    if rng.random() < keep_probability:
-        return mask
-    height, width = mask.shape
-    rows, columns = int(rng.integers(height // 4, height // 2 + 1)), int(rng.integers(width // 4, width // 2 + 1))
-    top, to_top = rng.integers(height - rows, size=2, endpoint=True)
-    left, to_left = rng.integers(width - columns, size=2, endpoint=True)
-    cut = mask.copy()
-    cut[to_top : to_top + rows, to_left : to_left + columns] = mask[top : top + rows, left : left + columns]
-    return cut

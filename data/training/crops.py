@@ -23,10 +23,8 @@ from data.training.augment import (
     JitterSettings,
     canvas_size,
     choose_corner,
-    cut_mask,
     defocus,
     draw_affine,
-    guidance_mask,
     jitter_colour,
     match_colours,
 )
@@ -61,7 +59,6 @@ class CompositionSettings:
     defocus: DefocusSettings = field(default_factory=DefocusSettings)
     colour_match: ColourMatchSettings = field(default_factory=ColourMatchSettings)
     realworld: RealWorldSettings = field(default_factory=RealWorldSettings)
-    guidance_mask: bool = False  # a spoilt object mask for networks guided by one
 
 
 @dataclass(frozen=True)
@@ -161,8 +158,7 @@ def render_crop(
     """Warp, jitter and blend what the plan names.
 
     Returns:
-        image (S, S, 3) float32 RGB in [0, 1], alpha (S, S) float32 in [0, 1], trimap (S, S) uint8, and mask (S, S)
-        uint8 if asked for.
+        image (S, S, 3) float32 RGB in [0, 1], alpha (S, S) float32 in [0, 1], trimap (S, S) uint8.
     """
     alpha = warp_alpha(first.alpha, plan.to_first, plan.size, draw_interpolation(rng))
     colour = _warp_colour(first, plan.to_first, alpha, rng)
@@ -176,10 +172,7 @@ def render_crop(
     shown = defocus(np.multiply(shown, np.float32(1 / 255), dtype=np.float32), rng, settings.defocus)
     jittered = jitter_colour(colour, alpha, rng, settings.jitter)
     image = blend(match_colours(jittered, alpha, shown, rng, settings.colour_match), shown, alpha)
-    crop = {"image": degrade(image, rng, settings.realworld), "alpha": alpha, "trimap": plan.trimap}
-    if settings.guidance_mask:
-        crop["mask"] = cut_mask(guidance_mask(alpha, rng), rng)
-    return crop
+    return {"image": degrade(image, rng, settings.realworld), "alpha": alpha, "trimap": plan.trimap}
 
 
 def leaves_background(first: np.ndarray, second: np.ndarray, side_px: int) -> bool:

@@ -29,8 +29,7 @@ class MattingDataset(Dataset):
     """Random crops of random foregrounds over backgrounds.
 
     A sample is a dict: image (3, S, S) float32 RGB in [0, 1]; alpha (1, S, S) float32 in [0, 1]; trimap (1, S, S) uint8
-    of 0, 128, 255, with at least one unknown pixel; name, the files that it was made of; mask (1, S, S) uint8 of 0, 1
-    if `settings.guidance_mask`.
+    of 0, 128, 255, with at least one unknown pixel; name, the files that it was made of.
 
     A file that turns out to be bad is logged by name and counted, and the sample is drawn again with the next
     foreground and background; so is a crop without an unknown pixel, which has no loss.
@@ -62,16 +61,11 @@ class MattingDataset(Dataset):
         self.seed = seed
         self.crops_per_foreground = crops_per_foreground
         self.length = length or max(len(backgrounds), len(foregrounds))
-        self.epoch = 0
         self._cache = DecodedCache(cache_mb * 2**20)
         self._counts = torch.zeros(MAX_WORKERS + 1, len(REASONS), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
         return self.length
-
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch of samples that are asked for by index alone."""
-        self.epoch = epoch
 
     def sources(self) -> list[dict[str, str | int]]:
         """Roots, counts and hashes of the files that samples are made of."""
@@ -84,7 +78,7 @@ class MattingDataset(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         """Sample `index`, or sample `(epoch, index)`."""
-        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
+        epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < self.length:
             raise IndexError(f"sample {index} of {self.length}")
         problem = ""

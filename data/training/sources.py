@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import IMAGE_SUFFIXES, FileError, image_size, read_alpha, read_cutout, read_image, reason
+from data.folders import warn_of_unread
 from data.training.cache import DecodedCache
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,6 @@ class ForegroundFolder:
         root: the folder; relative to MATTING_DATA.
         colour_dir, alpha_dir: the two sub-folders. `alpha_dir=None`: `colour_dir` holds RGBA cut-outs.
         patterns: shell patterns, of which a stem must match one (sources of one folder with different weights).
-        names_file: text file with one stem per line; only these are used (a training split).
         skip_bad: leave out, with a warning, what is refused otherwise.
     """
 
@@ -83,12 +83,10 @@ class ForegroundFolder:
         colour_dir: str = "fg",
         alpha_dir: str | None = "alpha",
         patterns: Sequence[str] = ("*",),
-        names_file: str | Path | None = None,
         skip_bad: bool = False,
     ) -> None:
         self.root = resolve_root(root)
-        names = None if names_file is None else read_names(resolve_root(names_file))
-        report = inspect_foregrounds(self.root, colour_dir, alpha_dir, patterns, names)
+        report = inspect_foregrounds(self.root, colour_dir, alpha_dir, patterns)
         if report.problems and not skip_bad:
             raise ValueError(
                 f"{self.root}: {_listing(report.problems, 'bad file')}. Fix them, or pass skip_bad=True to ignore them"
@@ -124,10 +122,9 @@ class CutoutFolder(ForegroundFolder):
         root: str | Path,
         colour_dir: str = ".",
         patterns: Sequence[str] = ("*",),
-        names_file: str | Path | None = None,
         skip_bad: bool = False,
     ) -> None:
-        super().__init__(root, colour_dir, None, patterns, names_file, skip_bad)
+        super().__init__(root, colour_dir, None, patterns, skip_bad)
 
 
 class MixedForegrounds:
@@ -229,8 +226,11 @@ def list_images(folder: Path, recursive: bool = False) -> list[Path]:
             f"{folder}: no such folder (relative ones are looked up in the folder that {ROOT_VARIABLE} names, "
             f"without it in {DEFAULT_ROOT}/)"
         )
-    entries = folder.rglob("*") if recursive else folder.iterdir()
-    paths = sorted(path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    entries = sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
+    paths = [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES]
+    others = [path for path in entries if path.suffix.lower() not in IMAGE_SUFFIXES and not path.is_dir()]
+    warn_of_unread(folder, [path.relative_to(folder).as_posix() for path in others])
     if not paths:
         raise FileError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return paths
@@ -241,18 +241,13 @@ def inspect_foregrounds(
     colour_dir: str = "fg",
     alpha_dir: str | None = "alpha",
     patterns: Sequence[str] = ("*",),
-    names: set[str] | None = None,
 ) -> FolderReport:
     """Pair the files of a folder and read their headers."""
     report = FolderReport()
 
     def chosen(folder: Path) -> dict[str, Path]:
-        fitting = {
-            stem: path
-            for stem, path in _by_stem(list_images(folder), report.problems).items()
-            if any(fnmatch(stem, pattern) for pattern in patterns)
-        }
-        return fitting if names is None else {stem: path for stem, path in fitting.items() if stem in names}
+        stems = _by_stem(list_images(folder), report.problems)
+        return {stem: path for stem, path in stems.items() if any(fnmatch(stem, pattern) for pattern in patterns)}
 
     colours = chosen(root / colour_dir)
     alphas = {} if alpha_dir is None else chosen(root / alpha_dir)
@@ -261,8 +256,6 @@ def inspect_foregrounds(
             report.problems.append(f"{colours[stem]}: has no alpha in {alpha_dir}/")
         for stem in sorted(set(alphas) - set(colours)):
             report.problems.append(f"{alphas[stem]}: has no foreground in {colour_dir}/")
-    for name in sorted((names or set()) - set(colours)):
-        report.problems.append(f"{root / colour_dir / name}: listed, but not there")
     for stem, path in colours.items():
         if alpha_dir is not None and stem not in alphas:
             continue

@@ -14,10 +14,8 @@ from data.training.augment import (
     JitterSettings,
     canvas_size,
     choose_corner,
-    cut_mask,
     defocus,
     draw_affine,
-    guidance_mask,
     jitter_colour,
     match_colours,
 )
@@ -128,29 +126,3 @@ def test_matched_colours_come_closer_to_the_background() -> None:
     for never in (alpha * 0, alpha):
         settings = ColourMatchSettings(probability=1.0 * (never is not alpha))
         assert match_colours(foreground, never, background, rng, settings) is foreground
-
-
-def test_cut_mask_moves_one_rectangle_and_keeps_a_quarter() -> None:
-    mask = np.arange(64 * 48, dtype=np.int64).reshape(64, 48)  # every pixel is different, so a copy can be told
-    rng = np.random.default_rng(0)
-    kept = 0
-    for _ in range(400):
-        before = mask.copy()
-        cut = cut_mask(mask, rng)
-        assert (mask == before).all()
-        kept += cut is mask
-        rows, columns = np.nonzero(cut != mask)
-        if len(rows):
-            assert np.ptp(rows) < 32 + 1 and np.ptp(columns) < 24 + 1
-            moves = np.unique(cut[rows, columns] - mask[rows, columns])
-            assert len(moves) == 1  # one shift for all
-    assert kept / 400 == pytest.approx(0.25, abs=0.07)
-
-
-def test_guidance_mask_is_a_rough_object() -> None:
-    alpha = np.zeros((128, 128), np.float32)
-    alpha[40:90, 40:90] = 1
-    for seed in range(30):
-        mask = guidance_mask(alpha, np.random.default_rng(seed))
-        assert mask.dtype == np.uint8 and set(np.unique(mask)) <= {0, 1}
-        assert mask[64, 64] == 1 and mask[5, 5] == 0

@@ -151,16 +151,20 @@ def test_a_picture_without_alpha_channel_is_no_cutout(tmp_path: Path) -> None:
         CutoutFolder(tmp_path).foregrounds[0].read_alpha(DecodedCache(0))
 
 
-def test_names_and_patterns_choose(tmp_path: Path) -> None:
+def test_patterns_choose(tmp_path: Path) -> None:
     make_dim(tmp_path)
-    names = tmp_path / "train.txt"
-    names.write_text("# training split\nf0\n\nf2\n")
-    chosen = ForegroundFolder(tmp_path, names_file=names).foregrounds
-    assert [foreground.name for foreground in chosen] == ["f0", "f2"]
     assert [foreground.name for foreground in ForegroundFolder(tmp_path, patterns=["*1"]).foregrounds] == ["f1"]
-    names.write_text("f0\nmissing\n")
-    with pytest.raises(ValueError, match="missing: listed, but not there"):
-        ForegroundFolder(tmp_path, names_file=names)
+
+
+def test_files_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_dim(tmp_path)
+    for name in ("bg/b9.gif", "bg/.hidden/b8.gif", "bg/Thumbs.db"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with caplog.at_level("WARNING"):
+        BackgroundFolder(tmp_path / "bg")
+    (record,) = caplog.records
+    assert "1 file is not read" in record.getMessage() and record.getMessage().endswith(": b9.gif")
 
 
 def test_sources_are_mixed_by_weight(tmp_path: Path) -> None:
