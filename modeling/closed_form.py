@@ -8,16 +8,21 @@ sparse linear system, solved here by conjugate gradients. Errors of the form
 with hat functions on a coarse grid, cost next to no energy, so that plain conjugate gradients take hundreds of steps to
 remove them. The preconditioner corrects them directly, on nested grids of nodes; 40 steps then suffice. The matrix is
 kept as planes of the picture's size, one per neighbour, so nothing but dense arithmetic is needed.
+
+What known colours say about a pixel (`colour_samples`) holds alpha softly. It decides where the linear models hardly
+do, as in a hole that no known background touches.
 """
 
 import torch
 from torch import Tensor
 
+from .colour_samples import sampled_alpha
 from .inference.strips import row_strips
 
 EPSILON = 1e-8  # variance of colours that counts as noise
 STEPS = 40
 SPACING_PX, GRIDS = 8, 5  # of the finest grid of nodes; each further grid is twice as coarse
+SAMPLE_WEIGHT = 2e-3  # of the squared distance from the sampled alpha where that is certain
 STRIP_PX = 2**16  # windows whose colours are whitened at a time
 HAT_STIFFNESS, BORDER_STIFFNESS = 0.3, 0.1  # estimates of a correction's energy: inside, and next to known pixels
 _TINY = 1e-20
@@ -49,7 +54,13 @@ def _solve(image: Tensor, foreground: Tensor, background: Tensor, steps: int) ->
     stencil = matting_laplacian(image)
     mask = unknown.float()
     right = -multiply(stencil, foreground.float()) * mask
-    correct = _Corrections(image, mask, (multiply(stencil, mask) * mask).clamp_(min=0))
+    border = (multiply(stencil, mask) * mask).clamp_(min=0)
+    pairs = zip(image, foreground, background, strict=True)
+    sampled, confidence = map(torch.stack, zip(*(sampled_alpha(*pair) for pair in pairs), strict=True))
+    hold = SAMPLE_WEIGHT * confidence
+    stencil[:, 0] += hold
+    right += hold * sampled
+    correct = _Corrections(image, mask, BORDER_STIFFNESS * border + hold)
     inverse = mask / stencil[:, 0].clamp(min=1e-6)
 
     solution, residual = torch.zeros_like(mask), right
@@ -155,7 +166,7 @@ def multiply(stencil: Tensor, values: Tensor) -> Tensor:
 class _Corrections:
     """Approximate inverse of the matrix on locally linear colour models: (B, H, W) -> (B, H, W)."""
 
-    def __init__(self, image: Tensor, mask: Tensor, border: Tensor) -> None:
+    def __init__(self, image: Tensor, mask: Tensor, held: Tensor) -> None:
         height, width = mask.shape[-2:]
         count = mask.sum(dim=(1, 2)).clamp(min=1)[:, None, None, None]
         mean = (image * mask[:, None]).sum(dim=(2, 3), keepdim=True) / count
@@ -169,7 +180,7 @@ class _Corrections:
                 steps = _hats(rows.shape[1], 2, image), _hats(cols.shape[1], 2, image)
                 self.coarser.append(steps)
                 rows, cols = rows @ steps[0], cols @ steps[1]
-            stiffness = HAT_STIFFNESS / (SPACING_PX << grid) ** 2 + BORDER_STIFFNESS * border
+            stiffness = HAT_STIFFNESS / (SPACING_PX << grid) ** 2 + held
             self.inverses.append(self._inverses(rows.square(), cols.square(), stiffness))
 
     def _inverses(self, rows: Tensor, cols: Tensor, stiffness: Tensor) -> Tensor:

@@ -60,7 +60,8 @@ def test_strips_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_steps_suffice(seed: int) -> None:
+def test_the_steps_suffice(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modeling.closed_form.SAMPLE_WEIGHT", 0)
     image, trimap, _ = scene(40, 52, seed)
     solved, unknown = closed_form(image, trimap)[0, 0].numpy(), (trimap[0, 0] == 0.5).numpy()
     assert np.abs(solved - exact(image, trimap))[unknown].mean() < 0.01
@@ -69,6 +70,17 @@ def test_the_steps_suffice(seed: int) -> None:
 def test_recovers_alpha_between_two_colours() -> None:
     image, trimap, alpha = scene(96, 128)
     assert (closed_form(image, trimap) - alpha).abs()[trimap == 0.5].mean() < 0.03
+
+
+def test_a_hole_without_known_background_is_found_by_its_colour() -> None:
+    y, x = torch.meshgrid(torch.arange(48), torch.arange(64), indexing="ij")
+    alpha = (x > 16).float()
+    alpha[18:30, 30:44] = 0
+    noise = 0.02 * torch.randn(3, 48, 64, generator=torch.Generator().manual_seed(0))
+    image = alpha * torch.tensor([0.8, 0.5, 0.3])[:, None, None] + (1 - alpha) * 0.2 + noise
+    trimap = torch.where((x < 8) | (y > 44) & (x < 16), 0, torch.where((y > 44) & (x > 18), 1, 0.5))
+    found = closed_form(image[None].clamp(0, 1), trimap[None, None].float())[0, 0]
+    assert (found - alpha).abs()[18:30, 30:44].mean() < 0.1
 
 
 def test_known_pixels_keep_their_alpha() -> None:
