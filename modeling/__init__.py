@@ -22,6 +22,7 @@ from .base import MattingOutput
 from .cheapmatting import CheapMatting
 from .checkpoints.files import CheckpointError
 from .diffmatte import DiffMatte
+from .foreground import estimate_foreground
 from .inference.loading import load
 from .inference.predictor import Matte, Predictor
 from .mediffmatte import MEDiffMatte
@@ -44,5 +45,6 @@ __all__ = [
     "Predictor",
     "ViTMatte",
     "build",
+    "estimate_foreground",
     "load",
 ]
