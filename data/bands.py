@@ -1,0 +1,207 @@
+"""Unknown bands as wide as each part of an object's border needs: narrow along hard edges, wide in hair and fur.
+
+Colours tell how far. Known pixels on both sides of the border, beyond the reach of any band, are examples of the object
+and of its surroundings nearby; each pixel near the border is compared with them. Where pixels outside look like the
+object, or pixels inside like the surroundings, more often than farther away, the edge is soft, hairy or badly drawn,
+and the band covers them. All of it is measured on a reduced picture; distances are taken at full size.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from data.masks import CORE_SHARE, MIN_CORE_DEPTH_PX
+from data.trimap import BACKGROUND, FOREGROUND, UNKNOWN
+
+MEASURED_PX = 640  # longer side of the picture that widths are measured on; lengths below are pixels of it
+CELL_PX = 16  # one width is measured per cell and side
+REACH_PX = 40  # widest band
+STEP_PX = 2  # distances are told apart in steps of so many pixels
+NARROWEST_PX, MARGIN_PX = 2.5, 2.0  # of a band; beyond the last pixel that needs it
+UNDECIDED_PX = 14.0  # where colours do not tell the sides apart
+SAMPLES = 160  # examples per side and cell
+NEIGHBOURS = 3  # the so many-th nearest example counts, so that single outliers do not
+NOISE = 8.0  # difference of colours that means nothing
+EXCESS = 0.05  # share of pixels like the other side, beyond that farther away, that still needs the band
+CONTRAST = 0.3  # difference of likeness between the sides below which colours do not tell
+FRAME_PX = 4.0  # an object that ends so near to the frame is taken to reach it
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Reduced picture around a border: distances to it, and likeness of each pixel to the object.
+
+    Attributes:
+        inside: (h, w) bool.
+        distance: (h, w) float32, to the other side.
+        likeness: (h, w) float32, from 0, like the surroundings, to 1, like the object; NaN where not measured.
+    """
+
+    inside: np.ndarray
+    distance: np.ndarray
+    likeness: np.ndarray
+
+
+def adaptive_trimap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Trimap with an unknown band whose width follows the picture.
+
+    What is neither 0 nor 255 in the mask is unknown too. The band is never empty, and every separate part of the
+    object or of its surroundings keeps its middle.
+
+    Args:
+        image: (H, W, 3) uint8.
+        values: (H, W) uint8 mask, 0 outside, 255 inside, soft between.
+
+    Returns:
+        (H, W) uint8 of 0, 128, 255.
+    """
+    if image.shape[:2] != values.shape:
+        raise ValueError(f"mask is {values.shape} but image is {image.shape[:2]}; resize the mask first")
+    values = to_frame(values)
+    if (values == values.flat[0]).all():
+        return np.full(values.shape, values.flat[0] if values.flat[0] in (0, 255) else UNKNOWN, np.uint8)
+    scale = max(1.0, max(values.shape) / MEASURED_PX)
+    inner, outer = (np.maximum(width * scale, 1.5) for width in band_widths(image, values))
+    trimap = np.full(values.shape, UNKNOWN, np.uint8)
+    for level, side, widths in ((FOREGROUND, values == 255, inner), (BACKGROUND, values == 0, outer)):
+        trimap[_core(side, widths)] = level
+    return trimap
+
+
+def to_frame(values: np.ndarray) -> np.ndarray:
+    """The mask with parts that end a few pixels before the frame continued to it."""
+    reach = max(1, round(FRAME_PX * max(1.0, max(values.shape) / MEASURED_PX)))
+    if min(values.shape) <= 4 * reach:
+        return values
+    values = values.copy()
+    for view in (values, values[::-1], values.T, values.T[::-1]):
+        for row in range(reach - 1, -1, -1):  # each row is at least the one before it, from the inside out
+            np.maximum(view[row], np.where(view[row + 1] >= UNKNOWN, view[row + 1], 0), out=view[row])
+    return values
+
+
+def band_widths(image: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Widths of the band into and out of the object, measured on the reduced picture.
+
+    Returns:
+        two (h, w) float32, one width per cell, in pixels of the reduced picture.
+    """
+    scale = max(1.0, max(values.shape) / MEASURED_PX)
+    size = tuple(max(1, round(side / scale)) for side in values.shape[::-1])
+    inside = cv2.resize(values, size, interpolation=cv2.INTER_AREA) >= UNKNOWN
+    colours = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    grid = tuple(-(-side // CELL_PX) for side in inside.shape)
+    if inside.all() or not inside.any():
+        return (np.full(grid, UNDECIDED_PX, np.float32),) * 2
+    distance = np.where(inside, _distance(inside), _distance(~inside))
+    sides = _Sides(inside, distance, _likeness(colours.astype(np.float32), inside, distance))
+    profiles = {side: _profile(sides, side) for side in (True, False)}
+    known = {side: profile[-1] for side, profile in profiles.items()}  # likeness beyond any band
+    undecided = np.nan_to_num(known[True] - known[False], nan=0.0) < CONTRAST
+    return tuple(_widths(profiles[side], side, undecided) for side in (True, False))
+
+
+def _distance(region: np.ndarray) -> np.ndarray:
+    return cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def _likeness(colours: np.ndarray, inside: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Compare pixels near the border with examples of both sides around their cell; see `_Sides`."""
+    rng = np.random.default_rng(0)
+    height, width = inside.shape
+    likeness = np.full(inside.shape, np.nan, np.float32)
+    near = distance <= 2 * REACH_PX
+    sure = distance > REACH_PX / 2
+    for top in range(0, height, CELL_PX):
+        for left in range(0, width, CELL_PX):
+            cell = np.s_[top : top + CELL_PX, left : left + CELL_PX]
+            if not near[cell].any():
+                continue
+            around = np.s_[
+                max(top - 3 * REACH_PX, 0) : top + CELL_PX + 3 * REACH_PX,
+                max(left - 3 * REACH_PX, 0) : left + CELL_PX + 3 * REACH_PX,
+            ]
+            examples = [_drawn(colours[around], side, sure[around], distance[around], rng)
+                        for side in (inside[around], ~inside[around])]  # fmt: skip
+            if any(len(side) < NEIGHBOURS for side in examples):
+                continue
+            pixels = colours[cell].reshape(-1, 3)
+            to_object, to_surroundings = (_nearest(pixels, side) + NOISE for side in examples)
+            likeness[cell] = (to_surroundings / (to_object + to_surroundings)).reshape(likeness[cell].shape)
+    return likeness
+
+
+def _drawn(
+    colours: np.ndarray, side: np.ndarray, sure: np.ndarray, distance: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Colours (N, 3) of examples of one side: beyond the widest band or, in thin parts, from their middle."""
+    found = colours[side & sure]
+    if len(found) < SAMPLES and side.any():
+        found = colours[side & (distance >= CORE_SHARE * distance[side].max())]
+    return found[rng.integers(len(found), size=SAMPLES)] if len(found) > SAMPLES else found
+
+
+def _nearest(pixels: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    """Distance (P,) of pixels (P, 3) to the third nearest of examples (N, 3)."""
+    squared = (pixels**2).sum(1)[:, None] + (examples**2).sum(1) - 2 * pixels @ examples.T
+    return np.sqrt(np.maximum(np.partition(squared, NEIGHBOURS - 1, axis=1)[:, NEIGHBOURS - 1], 0))
+
+
+def _profile(sides: _Sides, inside: bool) -> np.ndarray:
+    """Mean likeness per distance to the border, averaged around each cell; NaN where there is no such pixel.
+
+    Returns:
+        (steps + 1, h, w) over cells; the last holds all distances beyond any band.
+    """
+    grid = tuple(-(-side // CELL_PX) for side in sides.inside.shape)
+    side = (sides.inside == inside) & np.isfinite(sides.likeness)
+    likeness = np.where(side, sides.likeness, 0).astype(np.float32)
+    steps = np.minimum(sides.distance // STEP_PX, REACH_PX // STEP_PX).astype(int)
+    profile = np.full((REACH_PX // STEP_PX + 1, *grid), np.nan, np.float32)
+    for step in range(len(profile)):
+        chosen = side & (steps == step)
+        count = _per_cell(chosen.astype(np.float32), grid)
+        total = _per_cell(np.where(chosen, likeness, 0), grid)
+        np.divide(total, count, out=profile[step], where=count > 1)
+    return profile
+
+
+def _per_cell(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Sums over 5 x 5 cells around each cell."""
+    padding = [(0, cells * CELL_PX - side) for cells, side in zip(grid, values.shape, strict=True)]
+    cells = np.pad(values, padding).reshape(grid[0], CELL_PX, grid[1], CELL_PX).sum(axis=(1, 3))
+    return cv2.boxFilter(cells, -1, (5, 5), normalize=False, borderType=cv2.BORDER_CONSTANT)
+
+
+def _widths(profile: np.ndarray, inside: bool, undecided: np.ndarray) -> np.ndarray:
+    """Per cell, the distance beyond which pixels are no more like the other side than those farther away."""
+    farther = np.nanmean(profile[-6:], axis=0) if np.isfinite(profile[-6:]).any() else profile[-1]
+    excess = farther - profile[:-1] if inside else profile[:-1] - farther
+    needs = np.nan_to_num(excess, nan=0.0) > EXCESS  # (steps, h, w)
+    last = len(needs) - needs[::-1].argmax(axis=0)
+    widths = np.where(needs.any(axis=0), last * STEP_PX + MARGIN_PX, NARROWEST_PX).astype(np.float32)
+    widths[undecided] = np.maximum(widths[undecided], UNDECIDED_PX)
+    return cv2.blur(cv2.dilate(widths, np.ones((3, 3), np.uint8)), (3, 3))
+
+
+def _core(region: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Pixels of a bool region that are farther from its edge than the band reaches; parts keep their middle.
+
+    Args:
+        widths: (h, w), per cell; in pixels of `region`.
+    """
+    if region.all() or not region.any():
+        return region
+    depth = _distance(region)
+    reach = cv2.resize(widths, region.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    core = depth > reach
+    count, labels = cv2.connectedComponents(region.astype(np.uint8), connectivity=4)
+    deepest, kept = np.zeros(count, np.float32), np.zeros(count, bool)
+    np.maximum.at(deepest, labels[region], depth[region])
+    kept[np.unique(labels[core])] = True
+    covered = ~kept & (deepest >= MIN_CORE_DEPTH_PX)
+    covered[0] = False
+    if covered.any():
+        core |= covered[labels] & (depth > CORE_SHARE * deepest[labels])
+    return core
