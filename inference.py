@@ -14,6 +14,8 @@ from engine.messages import log_to_terminal
 from tools import cli
 
 if TYPE_CHECKING:
+    from data.folders import Pair
+    from data.guidance import Guidance
     from engine.batch.folders import Job
     from engine.batch.outputs import Outputs
 
@@ -23,11 +25,12 @@ EXAMPLES = """
 A data folder is recognised by its content: merged/ + trimaps/ (Composition-1k), original/ + trimap/ (AIM-500), or
 image|images/ + trimap|trimaps/. Image and trimap belong together when their names agree up to the suffix (jpg, jpeg,
 png, webp, bmp, tif, tiff); sub-folders are mirrored. Alphas are written as OUTPUT/NAME.png. With --mask, trimaps are
-made from masks, alphas or RGBA cut-outs on the way (tools/make_trimap.py shows them and sets the width of the band).
+made from masks, alphas or RGBA cut-outs on the way (tools/make_trimap.py shows them), with --box from a box.
 
 examples:
   python inference.py --data samples --output-dir output/samples
   python inference.py photo.jpg --mask photo_mask.png --output-kind rgba
+  python inference.py photo.jpg --box 420,180,1600,2300 --output-kind rgba
   python inference.py --config configs/MEMatte_S_topk0.25_win_global_long.py --checkpoint checkpoints/MEMatte_S.pth \\
       --data Datasets/AIM-500 --output-dir predAlpha/AIM-500
   python inference.py --config configs/ViTMatte_S_100ep.py --checkpoint checkpoints/ViTMatte_S.safetensors \\
@@ -37,7 +40,7 @@ A config is Python code, and is run: use only config files that you trust. Check
 with a .safetensors file from a stranger, leave --config-dir out: its metadata can only name a file in configs/.
 """
 
-NEEDED = "give either --data-dir and --inference-dir, or --image, --trimap (or --mask) and --output"
+NEEDED = "give either --data-dir and --inference-dir, or --image, --trimap (or --mask, or --box) and --output"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -77,6 +80,21 @@ def build_parser() -> argparse.ArgumentParser:
         help="make the trimaps from this mask, or from a folder of masks named like the images; the data folder may "
         "then be a plain folder of images",
     )
+    masks.add_argument(
+        "--kind",
+        choices=["auto", "mask", "alpha"],
+        default="auto",
+        help="mask: cut at one half; alpha: soft values are unknown; auto: alpha for files with an alpha channel, else "
+        "mask (default: %(default)s)",
+    )
+    masks.add_argument(
+        "--box",
+        action="append",
+        metavar="X,Y,W,H",
+        help="or from a box around the object, in pixels or, for all images of a folder, in per cent (10%%,5%%,80%%,"
+        "90%%); once per object",
+    )
+    cli.add_band(masks)
     add_output(parser)
     return parser
 
@@ -133,13 +151,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def check_complete(args: argparse.Namespace) -> None:
     """Raise ValueError with the missing option where the task is not clear."""
-    if args.trimap and args.mask:
-        raise ValueError("give --trimap or --mask, not both")
+    if sum(map(bool, (args.trimap, args.mask, args.box))) > 1:
+        raise ValueError("give one of --trimap, --mask and --box")
     if args.image and (args.data or args.output_dir):
         raise ValueError(NEEDED)
-    if args.image and not (args.trimap or args.mask):
+    if args.image and not (args.trimap or args.mask or args.box):
         raise ValueError(
-            f"{args.image}: where is the object? Give its trimap (--trimap FILE) or a mask of it (--mask FILE)"
+            f"{args.image}: where is the object? Give its trimap (--trimap FILE), a mask of it (--mask FILE) or a box "
+            "around it (--box X,Y,W,H); make app opens a page to mark it by hand"
         )
     if args.data and not args.output_dir:
         raise ValueError(f"{args.data}: name a folder for the results with --output-dir")
@@ -155,14 +174,11 @@ def plan_jobs(args: argparse.Namespace, outputs: "Outputs", weights: Sequence[Pa
     Raises:
         ValueError: they would overwrite one another or a file that is read.
     """
-    from data.folders import Pair, find_masked, find_pairs
+    from data.folders import Pair
     from engine.batch.folders import Job, checked, plan, prepare_output
 
     if args.data:
-        pairs = (
-            find_masked(args.data, args.mask, args.output_dir) if args.mask else find_pairs(args.data, args.output_dir)
-        )
-        jobs = plan(pairs, args.output_dir, outputs, read=weights, written=[args.json])
+        jobs = plan(find_guided(args), args.output_dir, outputs, read=weights, written=[args.json])
         prepare_output(args.output_dir)
         return jobs
     expected = outputs.path(args.output, outputs.kinds[0]).suffix
@@ -173,6 +189,34 @@ def plan_jobs(args: argparse.Namespace, outputs: "Outputs", weights: Sequence[Pa
     jobs = checked([Job(pair, args.output)], outputs, read=weights, written=[args.json])
     prepare_output(args.output.parent)
     return jobs
+
+
+def find_guided(args: argparse.Namespace) -> "list[Pair]":
+    """The images of a folder with whatever says where the objects are."""
+    from data.files import IMAGE_SUFFIXES, FileError
+    from data.folders import find_images, find_masked, find_pairs
+
+    if args.mask:
+        return find_masked(args.data, args.mask, args.output_dir)
+    if args.box:
+        return find_images(args.data, args.output_dir)
+    try:
+        return find_pairs(args.data, args.output_dir)
+    except FileError as error:
+        if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in args.data.glob("*.*")):
+            raise
+        raise FileError(
+            f"{args.data}: holds photographs without trimaps; give a folder of masks (--mask DIR), or a box around the "
+            "object in all of them (--box 10%,5%,80%,90%); make app opens a page to mark it by hand"
+        ) from error
+
+
+def make_guidance(args: argparse.Namespace) -> "Guidance":
+    """How trimaps are made where there are none; raises ValueError where the options do not say it."""
+    from data.guidance import Guidance
+    from data.selections import Box
+
+    return Guidance(args.kind, cli.band(args), tuple(map(Box.parse, args.box or ())))
 
 
 @cli.command
@@ -192,6 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_complete(args)
         weights, device = cli.choose_weights(args), place.device(args.device)
         outputs = cli.make_outputs(args, args.output_kind, device, cli.origin(args, weights))
+        guidance = make_guidance(args)
         jobs = place.share(plan_jobs(args, outputs, weights))
         predictor = cli.make_predictor(args, weights, device, place.sharing(args.device))
     except (ValueError, OSError, MemoryError) as error:
@@ -199,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     overwrite = args.image is not None if args.overwrite is None else args.overwrite
     with cli.progress(len(jobs), "image") as advance:
-        report = run(predictor, jobs, outputs=outputs, overwrite=overwrite, advance=advance)
+        report = run(predictor, jobs, outputs=outputs, guidance=guidance, overwrite=overwrite, advance=advance)
     return cli.finish(report, predictor, args.json)
 
 

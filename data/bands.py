@@ -11,20 +11,24 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from data.masks import CORE_SHARE, MIN_CORE_DEPTH_PX
+from data.masks import CORE_SHARE, MIN_CORE_DEPTH_PX, Width, trimap_from_mask
 from data.trimap import BACKGROUND, FOREGROUND, UNKNOWN
 
-MEASURED_PX = 640  # longer side of the picture that widths are measured on; lengths below are pixels of it
+AUTO = "auto"
+MEASURED_PX = 512  # longer side of the picture that widths are measured on; lengths below are pixels of it
 CELL_PX = 16  # one width is measured per cell and side
-REACH_PX = 40  # widest band
+REACH_PX = 32  # widest band
 STEP_PX = 2  # distances are told apart in steps of so many pixels
-NARROWEST_PX, MARGIN_PX = 2.5, 2.0  # of a band; beyond the last pixel that needs it
-UNDECIDED_PX = 14.0  # where colours do not tell the sides apart
-SAMPLES = 160  # examples per side and cell
+NARROWEST_PX, MARGIN_PX = 2.0, 1.5  # of a band; beyond the last pixel that needs it
+LEAST_PX, WIDEST_SHARE = 4.0, 0.2  # widest band of an object: so much, and so much of the root of its area
+UNDECIDED_PX = 11.0  # where colours do not tell the sides apart
+SAMPLES = 100  # examples per side and cell
 NEIGHBOURS = 3  # the so many-th nearest example counts, so that single outliers do not
+SURE = 0.2  # of the ratio of distances: so near to either end it counts as the end itself
 NOISE = 8.0  # difference of colours that means nothing
 EXCESS = 0.05  # share of pixels like the other side, beyond that farther away, that still needs the band
 CONTRAST = 0.3  # difference of likeness between the sides below which colours do not tell
+CONFIRMED, MOST_PARTS = 0.75, 50  # likeness that confirms a small part; small parts looked at
 FRAME_PX = 4.0  # an object that ends so near to the frame is taken to reach it
 
 
@@ -62,11 +66,45 @@ def adaptive_trimap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     if (values == values.flat[0]).all():
         return np.full(values.shape, values.flat[0] if values.flat[0] in (0, 255) else UNKNOWN, np.uint8)
     scale = max(1.0, max(values.shape) / MEASURED_PX)
-    inner, outer = (np.maximum(width * scale, 1.5) for width in band_widths(image, values))
+    measured = measure(image, values)
     trimap = np.full(values.shape, UNKNOWN, np.uint8)
-    for level, side, widths in ((FOREGROUND, values == 255, inner), (BACKGROUND, values == 0, outer)):
-        trimap[_core(side, widths)] = level
+    for level, side, widths, like in (
+        (FOREGROUND, values == 255, measured.inner, measured.likeness),
+        (BACKGROUND, values == 0, measured.outer, 1 - measured.likeness),
+    ):
+        trimap[_core(side, np.maximum(widths * scale, 1.5), like)] = level
     return trimap
+
+
+@dataclass(frozen=True)
+class Band:
+    """Widths of the unknown band into and out of an object; None follows the picture."""
+
+    inner: Width | None = None
+    outer: Width | None = None
+
+    @classmethod
+    def parse(cls, band: str | None = None, inner: str | None = None, outer: str | None = None) -> "Band":
+        """From texts: "auto", or a width as `Width.parse` takes it; `inner` and `outer` come before `band`."""
+        texts = (inner or band or AUTO, outer or band or AUTO)
+        return cls(*(None if text.strip() == AUTO else Width.parse(text) for text in texts))
+
+    def trimap(self, image: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Trimap (H, W) of a mask (H, W), for an image (H, W, 3); all uint8."""
+        fixed = Width(0) if self.inner is None else self.inner, Width(0) if self.outer is None else self.outer
+        if None not in (self.inner, self.outer):
+            return trimap_from_mask(values, *fixed)
+        trimap = adaptive_trimap(image, values)
+        if self.inner is None and self.outer is None:
+            return trimap
+        other = trimap_from_mask(values, *fixed)
+        level, source = (FOREGROUND, other) if self.outer is None else (BACKGROUND, other)
+        trimap[trimap == level] = UNKNOWN
+        trimap[source == level] = level
+        return trimap
+
+
+FOLLOWS = Band()  # both widths follow the picture
 
 
 def to_frame(values: np.ndarray) -> np.ndarray:
@@ -81,25 +119,38 @@ def to_frame(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def band_widths(image: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Widths of the band into and out of the object, measured on the reduced picture.
+@dataclass(frozen=True)
+class Measured:
+    """Widths of the band into and out of the object.
 
-    Returns:
-        two (h, w) float32, one width per cell, in pixels of the reduced picture.
+    Attributes:
+        inner, outer: float32, one width per cell, in pixels of the reduced picture.
+        likeness: of the pixels of the reduced picture, see `_Sides`.
     """
+
+    inner: np.ndarray
+    outer: np.ndarray
+    likeness: np.ndarray
+
+
+def measure(image: np.ndarray, values: np.ndarray) -> Measured:
+    """Measure the band that a mask (H, W) needs on its image (H, W, 3); both uint8."""
     scale = max(1.0, max(values.shape) / MEASURED_PX)
     size = tuple(max(1, round(side / scale)) for side in values.shape[::-1])
     inside = cv2.resize(values, size, interpolation=cv2.INTER_AREA) >= UNKNOWN
     colours = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
     grid = tuple(-(-side // CELL_PX) for side in inside.shape)
     if inside.all() or not inside.any():
-        return (np.full(grid, UNDECIDED_PX, np.float32),) * 2
+        plain = np.full(grid, UNDECIDED_PX, np.float32)
+        return Measured(plain, plain, np.full(inside.shape, np.nan, np.float32))
     distance = np.where(inside, _distance(inside), _distance(~inside))
     sides = _Sides(inside, distance, _likeness(colours.astype(np.float32), inside, distance))
     profiles = {side: _profile(sides, side) for side in (True, False)}
     known = {side: profile[-1] for side, profile in profiles.items()}  # likeness beyond any band
     undecided = np.nan_to_num(known[True] - known[False], nan=0.0) < CONTRAST
-    return tuple(_widths(profiles[side], side, undecided) for side in (True, False))
+    widest = LEAST_PX + WIDEST_SHARE * np.count_nonzero(inside) ** 0.5
+    inner, outer = (np.minimum(_widths(profiles[side], side, undecided), widest) for side in (True, False))
+    return Measured(inner, outer, sides.likeness)
 
 
 def _distance(region: np.ndarray) -> np.ndarray:
@@ -128,7 +179,8 @@ def _likeness(colours: np.ndarray, inside: np.ndarray, distance: np.ndarray) -> 
                 continue
             pixels = colours[cell].reshape(-1, 3)
             to_object, to_surroundings = (_nearest(pixels, side) + NOISE for side in examples)
-            likeness[cell] = (to_surroundings / (to_object + to_surroundings)).reshape(likeness[cell].shape)
+            ratio = to_surroundings / (to_object + to_surroundings)
+            likeness[cell] = np.clip((ratio - SURE) / (1 - 2 * SURE), 0, 1).reshape(likeness[cell].shape)
     return likeness
 
 
@@ -176,7 +228,7 @@ def _per_cell(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 def _widths(profile: np.ndarray, inside: bool, undecided: np.ndarray) -> np.ndarray:
     """Per cell, the distance beyond which pixels are no more like the other side than those farther away."""
-    farther = np.nanmean(profile[-6:], axis=0) if np.isfinite(profile[-6:]).any() else profile[-1]
+    farther = _mean_of_known(profile[-6:])
     excess = farther - profile[:-1] if inside else profile[:-1] - farther
     needs = np.nan_to_num(excess, nan=0.0) > EXCESS  # (steps, h, w)
     last = len(needs) - needs[::-1].argmax(axis=0)
@@ -185,23 +237,37 @@ def _widths(profile: np.ndarray, inside: bool, undecided: np.ndarray) -> np.ndar
     return cv2.blur(cv2.dilate(widths, np.ones((3, 3), np.uint8)), (3, 3))
 
 
-def _core(region: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Pixels of a bool region that are farther from its edge than the band reaches; parts keep their middle.
+def _mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis, NaN aside; NaN where nothing else is."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _core(region: np.ndarray, widths: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Pixels of a bool region that are farther from its edge than the band reaches.
+
+    Of separate parts that the band would cover, those keep their middle whose colours confirm them; if all would be
+    covered, the deepest part does.
 
     Args:
         widths: (h, w), per cell; in pixels of `region`.
+        like: reduced picture of how sure each pixel is of this side by its colour; NaN where that is not known.
     """
     if region.all() or not region.any():
         return region
     depth = _distance(region)
-    reach = cv2.resize(widths, region.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    core = depth > reach
+    core = depth > cv2.resize(widths, region.shape[::-1], interpolation=cv2.INTER_LINEAR)
     count, labels = cv2.connectedComponents(region.astype(np.uint8), connectivity=4)
     deepest, kept = np.zeros(count, np.float32), np.zeros(count, bool)
     np.maximum.at(deepest, labels[region], depth[region])
     kept[np.unique(labels[core])] = True
-    covered = ~kept & (deepest >= MIN_CORE_DEPTH_PX)
-    covered[0] = False
-    if covered.any():
-        core |= covered[labels] & (depth > CORE_SHARE * deepest[labels])
+    for part in np.flatnonzero(~kept & (deepest >= MIN_CORE_DEPTH_PX))[:MOST_PARTS]:
+        rows, cols = np.nonzero((labels == part) & (depth > CORE_SHARE * deepest[part]))
+        colours = like[rows * like.shape[0] // region.shape[0], cols * like.shape[1] // region.shape[1]]
+        known = colours[np.isfinite(colours)]
+        if (known.mean() if len(known) else 0) >= CONFIRMED or (not core.any() and deepest[part] == deepest.max()):
+            core[rows, cols] = True
+    if not core.any():
+        core = depth > CORE_SHARE * deepest.max()
     return core

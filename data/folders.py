@@ -98,12 +98,9 @@ def find_masked(root: str | Path, mask_folder: str | Path, results: Path | None 
     Raises:
         FileError: no folder, or no image in it.
     """
-    root, mask_folder = Path(root), Path(mask_folder)
-    for folder in (root, mask_folder):
-        if not folder.is_dir():
-            raise FileError(f"{folder}: is not a folder")
-    named = [root / name for layout in LAYOUTS for name in layout.image if (root / name).is_dir()]
-    image_folder = named[0] if len(named) == 1 else root
+    image_folder, mask_folder = _image_folder(Path(root)), Path(mask_folder)
+    if not mask_folder.is_dir():
+        raise FileError(f"{mask_folder}: is not a folder")
     masks = images_by_name(mask_folder)
     images = photographs_by_name(image_folder, masks.keys(), results)
     inside = {real_path(path) for paths in masks.values() for path in paths}
@@ -112,6 +109,28 @@ def find_masked(root: str | Path, mask_folder: str | Path, results: Path | None 
         raise FileError(f"{image_folder}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
     pairs = [_pair(name, images[name], masks.get(name, []), [], mask_folder, "mask") for name in sorted(images)]
     return [replace(pair, trimap=None, mask=pair.trimap) for pair in pairs]
+
+
+def find_images(root: str | Path, results: Path | None = None) -> list[Pair]:
+    """Images alone: those of root's image folder (as in `find_pairs`) or, without one, of root itself.
+
+    Raises:
+        FileError: no folder, or no image in it.
+    """
+    folder = _image_folder(Path(root))
+    images = photographs_by_name(folder, (), results)
+    if not images:
+        raise FileError(f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    pairs = [_pair(name, images[name], images[name][:1], [], folder) for name in sorted(images)]
+    return [replace(pair, trimap=None) for pair in pairs]
+
+
+def _image_folder(root: Path) -> Path:
+    """The one folder of a known layout that holds images, else root."""
+    if not root.is_dir():
+        raise FileError(f"{root}: is not a folder")
+    named = [root / name for layout in LAYOUTS for name in layout.image if (root / name).is_dir()]
+    return named[0] if len(named) == 1 else root
 
 
 def _recognise(root: Path) -> tuple[Layout, Path, Path]:

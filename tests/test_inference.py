@@ -333,7 +333,7 @@ def test_malicious_pickle(dataset, tmp_path, monkeypatch, capsys, caplog, save):
         (["--config", "nowhere.py"], "nowhere.py: no such config file"),
         (
             ["--image", "a.png"],
-            "give either --data-dir and --inference-dir, or --image, --trimap (or --mask) and --output",
+            "give either --data-dir and --inference-dir, or --image, --trimap (or --mask, or --box) and --output",
         ),
         (["--output-dir", "data/image"], "would overwrite an input"),
         (["--data", "nowhere"], "nowhere: is not a folder"),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from engine.messages import open_standard_streams
 
 if TYPE_CHECKING:
+    from data.bands import Band
     from engine.batch.folders import Report
     from engine.batch.outputs import Outputs
     from modeling.inference.predictor import Predictor
@@ -119,11 +120,37 @@ def add_compute(group: argparse._ActionsContainer) -> None:
         help="precision; auto is fp32, fp16 needs a GPU (default: %(default)s)",
     )
     group.add_argument(
+        "--working-size",
+        default="auto",
+        metavar="auto|full|PX",
+        help="longer side to which the surroundings of the unknown region are reduced for the network; auto: as large "
+        "as it was trained on, where its weights say so, else full (default: %(default)s)",
+    )
+    group.add_argument(
         "--tta",
         action="store_true",
         help="test-time augmentation: the mean of eight passes, over four rotations and their mirror images; eight "
         "times slower, often a little more accurate",
     )
+
+
+def add_band(group: argparse._ActionsContainer) -> None:
+    """Options of the unknown band around the edges of masks; `band` reads them."""
+    group.add_argument(
+        "--band",
+        metavar="auto|WIDTH",
+        help="width of the unknown band around the edge of a mask: pixels (12), a share of the object's size (2.5%%), "
+        "or auto, narrow along hard edges and wide in hair (default: auto)",
+    )
+    group.add_argument("--inner", metavar="auto|WIDTH", help="the same for its part inside the object")
+    group.add_argument("--outer", metavar="auto|WIDTH", help="the same for its part outside the object")
+
+
+def band(args: argparse.Namespace) -> "Band":
+    """The band that the options of `add_band` describe; raises ValueError where they are no widths."""
+    from data.bands import Band
+
+    return Band.parse(args.band, args.inner, args.outer)
 
 
 def add_device(group: argparse._ActionsContainer) -> None:

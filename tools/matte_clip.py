@@ -38,6 +38,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     guide = parser.add_mutually_exclusive_group(required=True)
     guide.add_argument("--trimaps", type=Path, metavar="CLIP", help="folder or video with the trimap of every frame")
     guide.add_argument("--masks", type=Path, metavar="CLIP", help="folder or video with a mask of every frame")
+    cli.add_band(parser.add_argument_group("trimaps made from masks"))
     cli.add_compute(cli.add_model(parser))
     output = parser.add_argument_group("output")
     output.add_argument("--output-kind", choices=KINDS, default="rgba", help="default: %(default)s")
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outputs = cli.make_outputs(args, [args.output_kind], origin=origin)
         guide = args.trimaps or args.masks
         is_mask = args.masks is not None
-        job = open_job(args.clip, guide, is_mask, args.output, outputs, args.rate, weights, [args.json])
+        job = open_job(args.clip, guide, is_mask, args.output, outputs, args.rate, cli.band(args), weights, [args.json])
         predictor = cli.make_predictor(args, weights)
     except (ValueError, OSError, MemoryError) as error:
         logger.error("%s", error or type(error).__name__)

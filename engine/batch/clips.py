@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data.bands import FOLLOWS, Band
 from data.files import FileError, check_outputs, decode, read_alpha, real_path, remove_leftovers, to_uint8
-from data.masks import binary, trimap_from_mask
+from data.masks import binary
 from data.products.clips import (
     VIDEO_KINDS,
     Clip,
@@ -40,6 +41,7 @@ class ClipJob:
         guide: trimaps, or masks that trimaps are made from.
         output: a video file by its suffix, else the folder of the frames.
         rate: frames per second where the clip does not say it.
+        band: of the trimaps made from masks.
     """
 
     clip: Clip
@@ -48,6 +50,7 @@ class ClipJob:
     output: Path
     outputs: Outputs
     rate: Fraction = Fraction(25)
+    band: Band = FOLLOWS
 
     def __post_init__(self) -> None:
         if len(self.outputs.kinds) != 1:
@@ -95,6 +98,7 @@ def open_job(
     output: Path,
     outputs: Outputs,
     rate: Fraction,
+    band: Band = FOLLOWS,
     read: Iterable[Path | None] = (),
     written: Iterable[Path | None] = (),
 ) -> ClipJob:
@@ -103,7 +107,7 @@ def open_job(
     Args:
         read, written: further files of the command, for example a checkpoint and a summary.
     """
-    job = ClipJob(open_clip(clip), open_clip(guide), guide_is_mask, output, outputs, rate)
+    job = ClipJob(open_clip(clip), open_clip(guide), guide_is_mask, output, outputs, rate, band)
     backgrounds = outputs.background.files if outputs.background else ()
     check_outputs([output, *filter(None, written)], [clip, guide, *backgrounds, *filter(None, read)])
     if not job.is_video and output.suffix:
@@ -156,7 +160,7 @@ def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame) -> boo
     if job.frame_path(frame).exists() and job.outputs.complete(output, inputs):
         return False
     if job.guide_is_mask:
-        trimap = trimap_from_mask(binary(values))
+        trimap = job.band.trimap(image, binary(values))
     else:
         trimap = snap_trimap(values)
     matte = predictor.run(image, trimap, frame.name)

@@ -14,7 +14,7 @@ import torch
 
 from data.files import FileError, check_outputs, make_folder, read_bytes, read_image, read_trimap, remove_leftovers
 from data.folders import Pair
-from data.masks import read_mask, trimap_from_mask
+from data.guidance import Guidance
 from data.records import fingerprint
 from data.trimap import is_unknown
 from engine.batch.outputs import Outputs
@@ -24,6 +24,7 @@ from modeling.inference.predictor import Matte
 logger = logging.getLogger(__name__)
 
 ALPHA_ONLY = Outputs()
+BY_PICTURE = Guidance()
 
 
 class Predicts(Protocol):
@@ -128,6 +129,7 @@ def run(
     jobs: Sequence[Job],
     *,
     outputs: Outputs = ALPHA_ONLY,
+    guidance: Guidance = BY_PICTURE,
     overwrite: bool = False,
     advance: Callable[[], object] = lambda: None,
 ) -> Report:
@@ -137,6 +139,7 @@ def run(
 
     Args:
         outputs: which files a matte becomes.
+        guidance: how trimaps are made for pairs without one.
         overwrite: make finished outputs again: those whose record names these settings and inputs.
         advance: called once a job is done with, in whatever way.
     """
@@ -147,7 +150,7 @@ def run(
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
 
         def load_job(index: int) -> Future | None:
-            return reader.submit(_load, jobs[index], outputs, overwrite) if index < len(jobs) else None
+            return reader.submit(_load, jobs[index], outputs, guidance, overwrite) if index < len(jobs) else None
 
         load, writing = load_job(0), None
         for index, job in enumerate(jobs):
@@ -176,17 +179,17 @@ def peak_memory(device: torch.device) -> str:
     return f"{peak(device) / 2**30:.2f} GiB {where}"
 
 
-def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(pair: Pair, guidance: Guidance = BY_PICTURE) -> tuple[np.ndarray, np.ndarray]:
     """Read image and trimap as a predictor takes them.
 
     Raises:
-        FileError: they cannot be used.
+        ValueError: they cannot be used.
     """
-    source = pair.trimap or pair.mask
+    source = pair.trimap or pair.mask or (pair.image if guidance.boxes else None)
     if pair.problem or source is None:
         raise FileError(pair.problem or "no trimap")
     image = read_image(pair.image)
-    trimap = read_trimap(source) if pair.trimap else trimap_from_mask(read_mask(source, size=image.shape[:2]))
+    trimap = read_trimap(source) if pair.trimap else guidance.trimap(image, pair.mask)
     if image.shape[:2] != trimap.shape:
         sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (trimap, image)]
         raise FileError(
@@ -209,13 +212,13 @@ class _Loaded:
     inputs: str
 
 
-def _load(job: Job, outputs: Outputs, overwrite: bool) -> _Loaded | None:
+def _load(job: Job, outputs: Outputs, guidance: Guidance, overwrite: bool) -> _Loaded | None:
     """Read the files of a job; None where the outputs are finished already."""
     pair = job.pair
     started = not overwrite and not pair.problem and outputs.started(job.output)
     if started and outputs.complete(job.output, _fingerprint(pair), pair.name):
         return None
-    return _Loaded(*read_pair(pair), _fingerprint(pair))
+    return _Loaded(*read_pair(pair, guidance), _fingerprint(pair))
 
 
 def _fingerprint(pair: Pair) -> str:

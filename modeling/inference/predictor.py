@@ -74,7 +74,8 @@ class Predictor:
             padding and known regions included. Eight times the time; little more memory.
         working_size: longer side in pixels to which the surroundings of the unknown region are reduced for the
             network; alpha returns to full size along the edges of the picture. "full": as large as the picture is.
-            "auto": the size that the checkpoint states or this package knows for it, else full.
+            "auto": the size that the checkpoint states or this package knows for it, or more where the picture has
+            detail that would be lost; full for other checkpoints.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Predictor:
         self.tta, self.shared_by = tta, shared_by
         checkpoint = None if checkpoint is None else weights_file(checkpoint)
         self.working_size_px = resolve_working_size(working_size, checkpoint)
+        self.keeps_detail = working_size == "auto"
         self.max_memory = parse_memory(max_memory) if max_memory not in (None, "auto") else max_memory
         if checkpoint is not None:
             load_weights(model, checkpoint)
@@ -191,7 +193,7 @@ class Predictor:
     ) -> tuple[Tensor, list[Tensor], Plan | None]:
         """Alpha (1, 1, H, W) and routing maps of checked tensors, on the CPU, and the part that the network saw."""
         _ask_for_unknown(trimap)
-        chosen = self._plan(trimap)
+        chosen = self._plan(image, trimap)
         keep: list[list[Tensor]] = []
         views = 8 if self.tta else 1
 
@@ -215,11 +217,13 @@ class Predictor:
             progress(1.0)
         return alpha, keep[0], chosen
 
-    def _plan(self, trimap: Tensor) -> Plan | None:
+    def _plan(self, image: Tensor, trimap: Tensor) -> Plan | None:
         """Part and size of the picture that the network is to see; None for the picture as it is."""
-        chosen = None if self.working_size_px is None else plan(trimap, self.working_size_px)
+        if self.working_size_px is None:
+            return None
+        chosen = plan(trimap, self.working_size_px, image if self.keeps_detail else None)
         if chosen is not None:
-            logger.info("%s (working size %d)", chosen, self.working_size_px)
+            logger.info("working size: %s", chosen)
         return chosen
 
     def choose_limits(self, height: int, width: int, chosen: Plan | None = None) -> Limits:

@@ -1,8 +1,11 @@
 """Matting at the size a network was trained on; alpha returns to full size along the edges of the picture.
 
 Networks that saw small pictures in training solve hair of a few pixels' width, and fail where the same hair is ten
-times as wide. The surroundings of the unknown region are therefore reduced to a working size. The enlarged alpha
-lacks the detail that reducing removed; a local linear model returns it. In a small window alpha = a * colour + b, so
+times as wide. The surroundings of the unknown region are therefore reduced to a working size, unless the picture
+really has detail that this would remove: sharp strands of a few pixels are what the network knows.
+
+The enlarged alpha lacks the detail that reducing removed; a local linear model returns it. In a small window
+alpha = a * colour + b, so
 
     alpha(full) = enlarged alpha + a * (picture - enlarged reduced picture),
 
@@ -23,11 +26,13 @@ from ..checkpoints.files import read_metadata
 from .tiles import CELL_PX, cover, unknown_cells
 
 WorkingSize = int | Literal["auto", "full"]
-KNOWN = {"MEMatte_T": 800, "ViTMatte_T": 800}  # by config, for weights that state no size (docs/photographs.md)
+KNOWN = {"MEMatte_T": 1000, "ViTMatte_T": 1000}  # by config, for weights that state no size (docs/photographs.md)
 SMALLEST_PX = 64
 CONTEXT = 0.125  # of the unknown region's longer side, known pixels around it that the network sees
 TOLERANCE = 1.25  # pictures larger than the working size by less are computed as they are
 RADIUS_PX, SMOOTHING = 2, 2e-4  # of the linear models: half a window's side, variance of colours that counts as noise
+MOST_LOST, SIZE_STEP = 0.02, 1.25  # share of contrast that may be lost; growth of the size where more would be
+SAMPLE_PX, SAMPLES = 128, 48  # side and number of the samples that this is measured on
 TILE_PX = 512 * 512
 _TILE_BYTES = 80  # per pixel of a tile: coordinates, samples and picture in float32
 _REDUCED_BYTES = 200  # per pixel of the reduced picture: moments, slopes, samples
@@ -100,12 +105,13 @@ def resolve_working_size(value: WorkingSize, checkpoint: str | Path | None) -> i
     return int(stated) if stated.isdecimal() and int(stated) >= SMALLEST_PX else KNOWN.get(metadata.get("config", ""))
 
 
-def plan(trimap: Tensor, size_px: int) -> Plan | None:
-    """Surroundings of the unknown region, at most `size_px` a side; None where the picture is small enough as it is.
+def plan(trimap: Tensor, size_px: int, image: Tensor | None = None) -> Plan | None:
+    """Surroundings of the unknown region, reduced to `size_px`; None where the picture is small enough as it is.
 
     Args:
         trimap: (1, 1, H, W) uint8.
         size_px: longer side at which the network is to see the part.
+        image: (1, 3, H, W) uint8; where it is given, the part is reduced no further than its detail survives.
     """
     rows, cols = trimap.shape[-2:]
     if max(rows, cols) <= TOLERANCE * size_px:
@@ -117,6 +123,10 @@ def plan(trimap: Tensor, size_px: int) -> Plan | None:
     top, bottom = max(top - margin, 0), min(bottom + margin, rows)
     left, right = max(left - margin, 0), min(right + margin, cols)
     longer = max(bottom - top, right - left)
+    if image is not None:
+        part = np.s_[..., top:bottom, left:right]
+        while longer > TOLERANCE * size_px and lost_detail(image[part], trimap[part], longer / size_px) > MOST_LOST:
+            size_px = round(size_px * SIZE_STEP)
     scale = 1.0 if longer <= TOLERANCE * size_px else size_px / longer
     height, width = (max(round(side * scale), 1) for side in (bottom - top, right - left))
     return Plan(top, bottom, left, right, height, width)
@@ -126,6 +136,36 @@ def _extent(marked: Tensor) -> tuple[int, int]:
     """First and last but one index of the marked ones; everything where none is."""
     indices = marked.nonzero()
     return (int(indices[0]), int(indices[-1]) + 1) if len(indices) else (0, len(marked))
+
+
+def lost_detail(image: Tensor, trimap: Tensor, factor: float) -> float:
+    """Share of the contrast in the unknown region that reducing by a factor removes, noise aside.
+
+    Measured on samples of the region; 0 for pictures without contrast.
+
+    Args:
+        image: (1, 3, H, W) uint8.
+        trimap: (1, 1, H, W) uint8.
+    """
+    side, (rows, cols) = SAMPLE_PX, image.shape[-2:]
+    if min(rows, cols) < side:
+        return 0.0
+    unknown = ((trimap != 0) & (trimap != 255)).float()
+    shares = F.avg_pool2d(unknown, side)[0, 0]  # (rows // side, cols // side)
+    corners = (shares > 0).nonzero().mul(side).tolist()
+    corners = corners[:: -(-len(corners) // SAMPLES)] if corners else []
+    if not corners:
+        return 0.0
+    samples, weights = (
+        torch.cat([tensor[..., y : y + side, x : x + side] for y, x in corners]) for tensor in (image, unknown)
+    )
+    samples = samples.float()
+    reduced = F.adaptive_avg_pool2d(samples, max(round(side / factor), 1))
+    lost = (samples - F.interpolate(reduced, (side, side), mode="bicubic")).square().mean(dim=1, keepdim=True)
+    contrast = (samples - samples.mean(dim=(2, 3), keepdim=True)).square().mean(dim=1, keepdim=True)
+    noise = lost.median()  # what most pixels lose
+    removed, present = (((energy - noise).clamp(min=0) * weights).sum() for energy in (lost, contrast))
+    return float(removed / present) if present > 0 else 0.0
 
 
 def reduce(image: Tensor, trimap: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from modeling.inference.working_size import (
     enlarge,
     enlarging_cost,
     linear_models,
+    lost_detail,
     parse_working_size,
     plan,
     reduce,
@@ -59,6 +60,24 @@ def test_a_small_unknown_region_of_a_large_picture_keeps_its_pixels() -> None:
 
 def test_without_unknown_pixels_the_whole_picture_is_the_part() -> None:
     assert plan(torch.zeros(1, 1, 300, 400, dtype=torch.uint8), 100) == Plan(0, 300, 0, 400, height=75, width=100)
+
+
+def test_detail_is_measured_against_contrast_without_noise() -> None:
+    fine, trimap, _ = scene(512, stripes=3)
+    coarse = torch.nn.functional.interpolate(scene(128)[0].float(), (512, 512), mode="bicubic").clamp(0, 255)
+    noisy = (coarse + 4 * torch.randn(coarse.shape)).clamp(0, 255)
+    assert lost_detail(fine, trimap, 4.0) > 0.3
+    assert lost_detail(coarse.to(torch.uint8), trimap, 4.0) < 0.01
+    assert lost_detail(noisy.to(torch.uint8), trimap, 4.0) < 0.02
+    assert lost_detail(torch.zeros_like(fine), trimap, 4.0) == 0
+    assert lost_detail(fine[..., :50, :], trimap[..., :50, :], 4.0) == 0
+
+
+def test_pictures_are_reduced_no_further_than_their_detail_survives() -> None:
+    fine, trimap, _ = scene(512, stripes=3)
+    coarse = torch.nn.functional.interpolate(scene(128)[0].float(), (512, 512), mode="bicubic").clamp(0, 255)
+    assert plan(trimap, 128, coarse.to(torch.uint8)) == plan(trimap, 128)
+    assert not plan(trimap, 128, fine).reduces
 
 
 def test_known_after_reducing_is_only_what_was_known_throughout() -> None:
@@ -124,7 +143,7 @@ def test_auto_is_what_the_weights_state(tmp_path: Path) -> None:
     for name, file in files.items():
         save_file(tensors, file, metadata[name])
     assert resolve_working_size("auto", files["stated"]) == 640
-    assert resolve_working_size("auto", files["known"]) == 800
+    assert resolve_working_size("auto", files["known"]) == 1000
     assert resolve_working_size("auto", files["published"]) is None
     assert resolve_working_size("auto", files["silly"]) is None
     assert resolve_working_size("auto", None) is None
@@ -171,4 +190,4 @@ def test_the_budget_counts_what_the_network_sees() -> None:
 def test_the_shipped_weights_state_or_are_known_to_have_a_size() -> None:
     weights = Path(__file__).resolve().parents[3] / "weights"
     sizes = {path.stem: resolve_working_size("auto", path) for path in sorted(weights.glob("*.safetensors"))}
-    assert set(sizes.values()) == {800}, sizes
+    assert set(sizes.values()) == {1000}, sizes
