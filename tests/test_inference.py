@@ -389,6 +389,26 @@ def test_masks_instead_of_trimaps_and_every_kind_of_output(tmp_path, checkpoint)
     assert (cv2.imread(str(tmp_path / "out/a_composite.png"))[0, 0] == (0x30, 0x20, 0x10)).all()
 
 
+def test_boxes_instead_of_masks_for_one_image_and_for_a_folder(tmp_path, checkpoint, caplog):
+    photograph = np.full((70, 90, 3), (60, 120, 60), np.uint8)
+    cv2.circle(photograph, (45, 35), 20, (30, 120, 220), -1)
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos/a.png"), photograph)
+    single = ["--image", tmp_path / "photos/a.png", "--output", tmp_path / "a.png", "--box", "20,10,50,50"]
+    assert inference.main(command(checkpoint, *single, "--output-kind", "rgba")) == 0
+    alpha = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)[..., 3]
+    assert (alpha[35, 45], alpha[2, 2]) == (255, 0)
+    folder = ["--data", tmp_path / "photos", "--output-dir", tmp_path / "out"]
+    assert inference.main(command(checkpoint, *folder)) == 2
+    assert "holds photographs without trimaps; give a folder of masks (--mask DIR), or a box" in caplog.text
+    assert inference.main(command(checkpoint, *folder, "--box", "20%,10%,60%,80%", "--band", "4")) == 0
+    assert read_alpha(tmp_path / "out/a.png")[35, 45] == 255
+    assert inference.main(command(checkpoint, *folder, "--box", "200%,10%,60%,80%", "--overwrite")) == 1
+    assert "lies outside the picture" in caplog.text
+    assert inference.main(command(checkpoint, *folder, "--box", "20,10")) == 2
+    assert "'20,10' is no box: write x,y,width,height" in caplog.text
+
+
 @pytest.mark.parametrize(
     "wrong, reason",
     [
