@@ -110,7 +110,7 @@ def add_compute(group: argparse._ActionsContainer) -> None:
         default="auto",
         metavar="auto|full|PX",
         help="longer side to which the surroundings of the unknown region are reduced for the network; auto: as the "
-        "weights were trained, where that is known (the shipped ones: 800), else full (default: %(default)s)",
+        "weights were trained, where that is known, or more where detail would be lost; else full (default: %(default)s)",
     )
     add_device(group)
     group.add_argument(
@@ -118,13 +118,6 @@ def add_compute(group: argparse._ActionsContainer) -> None:
         default="auto",
         choices=["auto", "fp32", "bf16", "fp16"],
         help="precision; auto is fp32, fp16 needs a GPU (default: %(default)s)",
-    )
-    group.add_argument(
-        "--working-size",
-        default="auto",
-        metavar="auto|full|PX",
-        help="longer side to which the surroundings of the unknown region are reduced for the network; auto: as large "
-        "as it was trained on, where its weights say so, else full (default: %(default)s)",
     )
     group.add_argument(
         "--tta",

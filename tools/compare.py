@@ -87,7 +87,6 @@ def check_arguments(args: argparse.Namespace) -> "list[Model]":
     parse_working_size(args.working_size)
     if args.max_memory not in (None, "auto"):
         parse_memory(args.max_memory)
-    parse_working_size(args.working_size)
     return models
 
 
