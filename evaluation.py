@@ -12,11 +12,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.files import FileError, check_outputs, write_text
-from data.parallel import available_cores
 from engine.messages import escaped
 from metrics.folder import FolderScores, match_folders, prepare_worker, score_folder
 from metrics.page import as_html
 from metrics.report import as_csv, as_json, as_table
+from tools import cli
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write an HTML page: means, distributions, worst images, error maps"
     )
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all %(default)s cores)")
+    cli.add_workers(parser)
     return parser
 
 
@@ -47,8 +47,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.trimap_dir is None and not args.whole_image:
         parser.error("--trimap-dir is needed, or --whole-image to count every pixel")
-    if args.workers < 1:
-        parser.error(f"--workers is {args.workers}; at least 1 is needed")
     reports = {"--csv": args.csv, "--json": args.json, "--report": args.report}
     for option, path in reports.items():
         if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):

@@ -1,7 +1,6 @@
 """One function over many items on all cores: one outcome per item, failures included."""
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -12,11 +11,6 @@ import cv2
 from data.files import reason
 
 Item = TypeVar("Item")
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def outcomes(work: Callable[[Item], Any], items: Sequence[Item], workers: int) -> Iterator[tuple[Item, Any, str]]:

@@ -193,6 +193,11 @@ def add_json(group: argparse._ActionsContainer) -> None:
     group.add_argument("--json", type=Path, metavar="FILE", help="also write the summary, failures included, as JSON")
 
 
+def add_workers(group: argparse._ActionsContainer) -> None:
+    """Option of the number of processes."""
+    group.add_argument("--workers", type=workers, default=cores(), help="processes (default: all %(default)s cores)")
+
+
 def comma_separated(text: str) -> list[str]:
     """Type of an option with several names."""
     return text.split(",")
@@ -210,7 +215,7 @@ def size(text: str) -> tuple[int, int]:
 def workers(text: str) -> int:
     """Type of an option with a number of processes."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_WORKERS):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes: give 1 to {MAX_WORKERS}")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes: give at least 1, at most {MAX_WORKERS}")
     return int(text)
 
 

@@ -23,9 +23,10 @@ from tqdm import tqdm
 from data.files import IMAGE_SUFFIXES, FileError, check_outputs, read_image, write_png
 from data.folders import images_by_name
 from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
-from data.parallel import available_cores, outcomes
+from data.parallel import outcomes
 from data.products.previews import overlay_trimap
 from engine.messages import log_to_terminal
+from tools import cli
 
 logger = logging.getLogger("make_trimap")
 
@@ -60,7 +61,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--preview", type=Path, help="also write overlays here; a file or a folder like the output")
     parser.add_argument("--image", type=Path, help="photograph or folder of them for the overlays (else the mask)")
     parser.add_argument("--overwrite", action="store_true", help="make again what is there")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all %(default)s cores)")
+    cli.add_workers(parser)
     args = parser.parse_args(argv)
     try:
         for side in ("inner", "outer"):

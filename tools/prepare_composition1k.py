@@ -18,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from data.parallel import available_cores, outcomes
+from data.parallel import outcomes
 from data.prepare.composition1k import BACKGROUNDS_EACH, LAYOUT, build, plan, prepare_folders, read_list
 from engine.messages import log_to_terminal
+from tools import cli
 
 logger = logging.getLogger("prepare_composition1k")
 
@@ -35,9 +36,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--background-list", type=Path, required=True, help="test_bg_names.txt")
     parser.add_argument("--output", type=Path, required=True, help=f"receives {'/, '.join(LAYOUT)}/")
     parser.add_argument("--each", type=int, default=BACKGROUNDS_EACH, help="backgrounds a foreground (%(default)s)")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all %(default)s cores)")
+    cli.add_workers(parser)
     args = parser.parse_args(argv)
-    if args.workers < 1 or args.each < 1:
+    if args.each < 1:
         parser.error("--workers and --each must be at least 1")
     return args
 

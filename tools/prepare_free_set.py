@@ -24,11 +24,12 @@ import numpy as np
 from tqdm import tqdm
 
 from data.files import FileError, write_atomic
-from data.parallel import available_cores, outcomes
+from data.parallel import outcomes
 from data.prepare.drawn import KINDS
 from data.prepare.free_set import VALIDATION, Drawing, ValidationComposite, draw_held_out
 from data.training.sources import list_images, read_names
 from engine.messages import log_to_terminal
+from tools import cli
 
 logger = logging.getLogger("prepare_free_set")
 
@@ -55,9 +56,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-side", type=int, default=448, metavar="PX",
                         help="longest side of a validation composite (%(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all %(default)s cores)")
+    cli.add_workers(parser)
     args = parser.parse_args(argv)
-    if args.workers < 1 or args.drawn < 0 or args.validation_drawn < 0 or not 0 < args.share < 1:
+    if args.drawn < 0 or args.validation_drawn < 0 or not 0 < args.share < 1:
         parser.error("--workers must be at least 1, --drawn not negative, --share between 0 and 1")
     return args
 

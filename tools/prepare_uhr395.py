@@ -17,10 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from data.parallel import available_cores, outcomes
+from data.parallel import outcomes
 from data.prepare.composition1k import read_list
 from data.prepare.uhr395 import Settings, find_items, prepare
 from engine.messages import log_to_terminal
+from tools import cli
 
 logger = logging.getLogger("prepare_uhr395")
 
@@ -33,9 +34,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--long-side", type=int, metavar="PX", help="reduce larger pictures to this")
     parser.add_argument("--tiles", type=int, metavar="PX", help="also cut training pictures into tiles for fast crops")
     parser.add_argument("--seed", type=int, default=0, help="of the trimaps that the set lacks (%(default)s)")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all %(default)s cores)")
+    cli.add_workers(parser)
     args = parser.parse_args(argv)
-    if any(value is not None and value < 1 for value in (args.long_side, args.tiles, args.workers)) or args.seed < 0:
+    if any(value is not None and value < 1 for value in (args.long_side, args.tiles)) or args.seed < 0:
         parser.error("--long-side, --tiles and --workers must be at least 1, --seed at least 0")
     return args
 
