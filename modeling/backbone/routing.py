@@ -112,6 +112,10 @@ def decide(logp: Tensor, max_tokens: int | None = None) -> list[Tensor]:
     Returns:
         per image the sorted indices (n,) into the flattened grid.
     """
+    if torch.jit.is_tracing():
+        raise RuntimeError(
+            "tracing freezes the routing of the example; tools/export_onnx.py writes a correct ONNX file"
+        )
     margins = (logp[..., 0] - logp[..., 1]).flatten(1)  # (B, N)
     kept = [image.gt(0).nonzero()[:, 0] for image in margins]
     if max_tokens is None:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from modeling import ViTMatte
 from tests.modeling.small import small_decoder, small_mematte, small_vit
@@ -56,6 +57,11 @@ def test_a_wrong_graph_is_not_accepted() -> None:
                 attribute.s = b"asymmetric"
     with pytest.raises(GraphMismatch, match="differ"):
         check_models(predictor, plan, {"net.onnx": wrong.SerializeToString()})
+
+
+def test_tracing_a_routed_network_is_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"tools/export_onnx\.py"):
+        torch.jit.trace(small_mematte().backbone, torch.zeros(1, 4, 64, 64), check_trace=False)
 
 
 def test_no_tensor_has_tokens_times_tokens_entries() -> None:
