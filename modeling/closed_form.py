@@ -22,7 +22,7 @@ from .inference.strips import row_strips
 EPSILON = 1e-8  # variance of colours that counts as noise
 STEPS = 40
 SPACING_PX, GRIDS = 8, 5  # of the finest grid of nodes; each further grid is twice as coarse
-SAMPLE_WEIGHT = 2e-3  # of the squared distance from the sampled alpha where that is certain
+SAMPLE_WEIGHT = 8e-3  # of the squared distance from the sampled alpha where that is certain
 STRIP_PX = 2**16  # windows whose colours are whitened at a time
 HAT_STIFFNESS, BORDER_STIFFNESS = 0.3, 0.1  # estimates of a correction's energy: inside, and next to known pixels
 _TINY = 1e-20
@@ -57,7 +57,7 @@ def _solve(image: Tensor, foreground: Tensor, background: Tensor, steps: int) ->
     border = (multiply(stencil, mask) * mask).clamp_(min=0)
     pairs = zip(image, foreground, background, strict=True)
     sampled, confidence = map(torch.stack, zip(*(sampled_alpha(*pair) for pair in pairs), strict=True))
-    hold = SAMPLE_WEIGHT * confidence
+    hold = SAMPLE_WEIGHT * confidence.square()
     stencil[:, 0] += hold
     right += hold * sampled
     correct = _Corrections(image, mask, BORDER_STIFFNESS * border + hold)
