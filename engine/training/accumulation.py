@@ -54,10 +54,10 @@ def split_batch(batch: Mapping[str, Any], parts: int) -> list[dict[str, Any]]:
 
 @contextmanager
 def without_trace(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Leave random generators and running statistics as they were before the block; no gradients are kept."""
+    """Leave random generators and running statistics as they were before the block."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.no_grad():
+    with torch.random.fork_rng(devices):
         yield
         for buffer, before in buffers:
             buffer.copy_(before)

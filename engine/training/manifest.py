@@ -73,6 +73,7 @@ def make_manifest(config: DictConfig, name: str, overrides: Sequence[str], devic
         "data": describe(config.dataloader.train),
         "files": [],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "plan": {},
         "seconds": {},
         "metrics": {},
         "earlier": [],
@@ -83,7 +84,7 @@ def continue_manifest(manifest: dict[str, Any], before: Mapping[str, Any], itera
     """Take over from the manifest of a checkpoint what a resumed run adds to: times, scores, and its earlier parts."""
     for name, seconds in before.get("seconds", {}).items():
         manifest["seconds"][name] = manifest["seconds"].get(name, 0.0) + seconds
-    manifest["metrics"] = before.get("metrics", {})
+    manifest["metrics"], manifest["plan"] = before.get("metrics", {}), before.get("plan", {})
     part = {key: before.get(key) for key in ("started", "command", "overrides", "commit", "device", "processes")}
     manifest["earlier"] = [*before.get("earlier", []), {"until_iteration": iteration, **part}]
 

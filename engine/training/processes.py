@@ -97,8 +97,12 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def distributed(model: nn.Module, device: torch.device, precision: torch.dtype) -> nn.Module:
-    """Wrap the model so that gradients are averaged over processes; the bare model where there is one process."""
+def distributed(model: nn.Module, device: torch.device, precision: torch.dtype, static_graph: bool) -> nn.Module:
+    """Wrap the model so that gradients are averaged over processes; the bare model where there is one process.
+
+    Args:
+        static_graph: each step computes the same, in one backward pass.
+    """
     if comm.get_world_size() == 1:
         return model
     wrapped = DistributedDataParallel(
@@ -106,6 +110,7 @@ def distributed(model: nn.Module, device: torch.device, precision: torch.dtype) 
         device_ids=[device] if device.type == "cuda" else None,
         broadcast_buffers=True,
         gradient_as_bucket_view=True,
+        static_graph=static_graph,
     )
     if precision == torch.float16:  # published; safe because the scaler keeps gradients within fp16
         wrapped.register_comm_hook(None, default_hooks.fp16_compress_hook)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from engine.training.average import WeightAverage
 from engine.training.checkpoint import AtomicCheckpointer
 from engine.training.folder import checkpoint_to_resume, locked
 from engine.training.manifest import continue_manifest, differences, make_manifest, write_manifest
+from engine.training.memory import Plan, plan_step
 from engine.training.parts import build_hooks, build_loader, build_network, build_optimizer, initial_weights
 from engine.training.processes import claim_device, distributed, share_cores
 from engine.training.settings import check_settings
@@ -88,6 +90,7 @@ def _prepare(config: DictConfig, name: str, resume: bool, overrides: Sequence[st
 
     model = build_network(config, from_files=last is None).to(device, memory_format=torch.channels_last)
     model.checkpoint_activations(settings.checkpoint_activations)
+    torch.backends.cudnn.benchmark = settings.cudnn_benchmark
     average = None if settings.ema_decay is None else WeightAverage(model, settings.ema_decay)
     trainer = MattingTrainer(
         model=model,
@@ -110,7 +113,12 @@ def _prepare(config: DictConfig, name: str, resume: bool, overrides: Sequence[st
         logger.warning("%s holds no moving average: it starts from the present weights", last)
     trainer.set_loader(build_loader(config, start_iter, device))
     trainer.manifest["files"] = trainer.data_loader.dataset.sources()
-    trainer.model = distributed(model, device, precision)
+    if settings.max_memory:
+        _bound_memory(trainer, settings)
+    static_graph = trainer.accumulate == 1 and "iteration" not in model.training_inputs
+    if settings.compile:
+        model.compile()
+    trainer.model = distributed(model, device, precision, static_graph)
     if comm.is_main_process():
         write_manifest(trainer.manifest, output_dir)
     return trainer, start_iter
@@ -131,6 +139,18 @@ def _resume(last: Path, trainer: MattingTrainer, checkpointer: AtomicCheckpointe
     start_iter = rest["iteration"] + 1
     logger.info("resuming from %s at iteration %d", last, start_iter)
     return start_iter
+
+
+def _bound_memory(trainer: MattingTrainer, settings: DictConfig) -> None:
+    """Choose parts and recomputation by the bound on memory; a resumed run keeps to what it chose at first."""
+    chosen = trainer.manifest["plan"]
+    if chosen.get("max_memory") != settings.max_memory:
+        wanted = Plan(settings.accumulate, settings.checkpoint_activations)
+        crops = settings.total_batch_size // comm.get_world_size()
+        chosen = {"max_memory": settings.max_memory, **asdict(plan_step(trainer, crops, settings.max_memory, wanted))}
+    trainer.manifest["plan"] = chosen
+    trainer.accumulate = chosen["accumulate"]
+    trainer.bare.checkpoint_activations(chosen["recompute"])
 
 
 def _report_changes(changed: list[tuple[str, Any, Any]]) -> None:

@@ -17,7 +17,7 @@ _WHOLE = {  # smallest allowed value
 }
 _WHOLE_OR_NONE = {"freeze_norms_from": 0}
 _POSITIVE_OR_NONE = ("max_grad_norm", "max_logit_std")
-_SWITCHES = ("checkpoint_activations",)
+_SWITCHES = ("checkpoint_activations", "compile", "cudnn_benchmark")
 _TEXTS = (
     "output_dir",
     "init_checkpoint",
@@ -26,6 +26,7 @@ _TEXTS = (
     "wandb_project",
     "device",
     "precision",
+    "max_memory",
 )
 
 

@@ -29,7 +29,7 @@ from modeling.inputs import training_trimap
 Criterion = Callable[[MattingOutput, Tensor, Tensor, Mean], dict[str, Tensor]]
 SHARE = "keep/router_"
 SMOOTHED = 20  # steps over which detectron2's writers take the median
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -37,7 +37,11 @@ class NonFiniteLoss(FloatingPointError):
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Choose the precision by name; "auto" is bf16 on a GPU that has it, fp16 on older ones, fp32 elsewhere."""
+    """Choose the precision by name; "auto" is bf16 on a GPU that has it, fp16 on older ones, fp32 elsewhere.
+
+    Only "tf32" lets products and convolutions of a GPU in float32 round their factors; cuDNN would by default.
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
     if name == "auto":
         if device.type != "cuda":
             return torch.float32
@@ -189,7 +193,7 @@ class MattingTrainer(SimpleTrainer):
         Where that includes the tokens that are kept, it takes one more forward pass of each part.
         """
         means = BatchMeans()
-        with without_trace(self.bare, self.device):
+        with without_trace(self.bare, self.device), torch.no_grad():
             for part in parts:
                 image, trimap, alpha = self._prepare(part)
                 routed = self.criterion.reads_policy
@@ -197,6 +201,12 @@ class MattingTrainer(SimpleTrainer):
                 self.criterion(output, alpha, trimap, means.recorder())
         means.average()
         return means
+
+    def probe(self, part: Mapping[str, Any]) -> None:
+        """Run forward and backward pass of some crops, for measuring; leaves gradients behind."""
+        image, trimap, alpha = self._prepare(part)
+        losses = self.criterion(self._forward(self.bare, image, trimap, alpha), alpha, trimap)
+        sum(losses.values()).backward()
 
     def _without_averaging(self) -> AbstractContextManager:
         """Hold back the averaging of gradients over processes until the last part."""
