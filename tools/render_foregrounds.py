@@ -1,4 +1,4 @@
-"""Render photograph-like foregrounds with exact alpha: hair, fur, feathers, grass, nets, baskets, glass, smoke.
+"""Render foregrounds with exact alpha: hair, fur, feathers, nets, glass, smoke.
 
   python tools/render_foregrounds.py --output rendered --kinds hair --count 40
   python tools/render_foregrounds.py --output rendered --kinds plants nets clear solids --count 15 --sheet sheet.jpg
@@ -70,13 +70,13 @@ def expanded(names: Sequence[str]) -> list[str]:
 
 
 def planned(args: argparse.Namespace) -> list[Rendering]:
-    """One picture of each kind in turn, so that an interrupted run leaves a balanced set."""
+    """Pictures of all kinds in turn, balanced also where a run stops."""
     seeds = range(args.first_seed, args.first_seed + args.count)
     return [Rendering(kind, seed, args.output, args.size) for seed in seeds for kind in args.kinds]
 
 
 def maker(renderer: str, threads: int) -> tuple[Callable[[Rendering], bool], int]:
-    """The function that makes a picture, and in how many processes it runs."""
+    """Function that makes a picture, and its number of processes."""
     if renderer == "paint":
         return operator.methodcaller("make"), threads
     from tools.rendering import check_blender
@@ -88,7 +88,7 @@ def maker(renderer: str, threads: int) -> tuple[Callable[[Rendering], bool], int
 
 
 def make_all(args: argparse.Namespace) -> tuple[int, int]:
-    """Make what is missing; returns how many were made and how many failed."""
+    """Make what is missing; returns the numbers made and failed."""
     make_folder(args.output)
     remove_leftovers(args.output)
     make, processes = maker(args.renderer, args.threads)

@@ -1,4 +1,4 @@
-"""Strands and bodies rendered by Cycles: a colour pass of few samples, denoised, and an alpha pass without light."""
+"""Scenes rendered by Cycles: a denoised colour pass, an alpha pass without light."""
 
 import tempfile
 from collections.abc import Sequence
@@ -40,9 +40,10 @@ def make(rendering: Rendering, quality: Quality) -> bool:
 
 
 def render(scene: Scene, size: int, quality: Quality) -> tuple[np.ndarray, np.ndarray]:
-    """A picture as straight colours with the alpha of their few samples (H, W, 4), and the exact alpha (H, W).
+    """Render a colour pass (H, W, 4) and the exact alpha (H, W).
 
-    Both float32 in [0, 1]; colours are display-encoded sRGB.
+    The colour pass is straight, with the coverage of its own few samples. Both are float32 in [0, 1], colours
+    display-encoded sRGB.
     """
     with tempfile.TemporaryDirectory() as folder:
         stage = _build(scene, size, quality)
@@ -188,7 +189,7 @@ def _emission() -> bpy.types.Material:
 
 
 def _shoot(stage: bpy.types.Scene, path: Path, samples: int, bounces: int, denoise: bool) -> np.ndarray:
-    """Render to 16-bit PNG and read it back, rows from the top: float32 (H, W, 4)."""
+    """Render to 16-bit PNG and read it back: float32 (H, W, 4)."""
     cycles = stage.cycles
     cycles.samples, cycles.use_adaptive_sampling, cycles.use_denoising = samples, False, denoise
     if denoise:

@@ -1,4 +1,7 @@
-"""Recipes of what light passes through: smoke, spray, glass, bubbles, veils. Premultiplied linear pictures."""
+"""Recipes of smoke, spray, glass, bubbles and veils.
+
+Each returns a premultiplied linear picture (size, size, 4).
+"""
 
 from collections.abc import Callable
 
@@ -25,12 +28,12 @@ def _over(front: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 
 def _layer(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Premultiplied (H, W, 4) of a straight colour, (3,) or (H, W, 3), and an alpha (H, W)."""
+    """Premultiply a colour (3,) or (H, W, 3) by an alpha (H, W)."""
     return np.dstack([np.broadcast_to(colour, (*alpha.shape, 3)) * alpha[..., None], alpha]).astype(np.float32)
 
 
 def _plume(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Where a cloud may be (size, size), 0 to 1: a column, a puff, a bank, or all of the frame."""
+    """Envelope (size, size) of a cloud: column, puff, bank, or everywhere."""
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
     style, sway = rng.choice(["column", "puff", "bank", "all"], p=[0.4, 0.3, 0.2, 0.1]), noise(size, size, 3, rng)
     if style == "column":
@@ -48,7 +51,7 @@ def _plume(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _smoke(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Slices of a turbulent cloud that shade one another; lit from one side."""
+    """Turbulent cloud in slices that shade one another."""
     unit = size / REFERENCE_PX
     plume, wisps, cells = _plume(size, rng), rng.uniform(10, 60) * unit, rng.uniform(2, 6)
     thick, angle = rng.uniform(0.5, 5) / SLICES, rng.uniform(0, 2 * np.pi)
@@ -67,7 +70,7 @@ def _smoke(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _spray(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Drops of many sizes, some drawn out by their speed, in a fine mist."""
+    """Drops of many sizes, still or streaked, in a fine mist."""
     unit = size / REFERENCE_PX
     plume, fine = _plume(size, rng), 3
     canvas = np.zeros((size * fine, size * fine, 4), np.float32)
@@ -97,7 +100,7 @@ def _spray(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _softboxes(across: np.ndarray, up: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Windows and lamps that a smooth surface mirrors: radiance by the direction of its normal."""
+    """Mirrored windows and lamps: radiance by the direction of the normal."""
     total = np.zeros_like(across)
     for _ in range(int(rng.integers(1, 4))):
         middle, half = rng.uniform(-0.85, 0.85, 2), rng.uniform(0.03, 0.2, 2) * (1, 2.5)
@@ -110,7 +113,7 @@ def _softboxes(across: np.ndarray, up: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _glass(size: int, rng: np.random.Generator) -> np.ndarray:
-    """A vessel turned about its axis: thin walls, a rim, a thick base, mirrored lamps, sometimes a liquid."""
+    """Glass vessel with rim, thick base and mirrored lamps; liquid in some."""
     v, u = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     tilt = rng.normal(0, 0.12)
     x, y = u * np.cos(tilt) - v * np.sin(tilt), u * np.sin(tilt) + v * np.cos(tilt)
@@ -181,7 +184,7 @@ def _bubbles(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _veil(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Thin cloth in folds: denser where it is seen at a slant, and where it lies double."""
+    """Thin cloth in folds, denser at a slant and in double layers."""
     unit, result = size / REFERENCE_PX, np.zeros((size, size, 4), np.float32)
     colour = np.full(3, rng.uniform(0.6, 0.95)) if rng.random() < 0.5 else any_colour(rng)
     thread, lamp = rng.uniform(0.08, 0.5), rng.uniform(-1, 1)

@@ -22,7 +22,7 @@ COOL = np.array([0.75, 0.87, 1.0])  # the sky
 
 
 def hair_colour(rng: np.random.Generator, dyed: float = 0.08) -> np.ndarray:
-    """(3,) of a person or an animal; with probability `dyed` of any hue."""
+    """Natural hair colour (3,), of any hue with probability `dyed`."""
     if rng.random() < dyed:
         return any_colour(rng)
     base = np.array(list(HAIR.values())[rng.choice(len(HAIR), p=WEIGHTS)])
@@ -30,19 +30,19 @@ def hair_colour(rng: np.random.Generator, dyed: float = 0.08) -> np.ndarray:
 
 
 def any_colour(rng: np.random.Generator) -> np.ndarray:
-    """(3,) of any hue, from dull to strong and dark to light."""
+    """Colour (3,) of any hue, dull to strong, dark to light."""
     return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.05, 0.9), rng.uniform(0.05, 0.9)))
 
 
 def skin_colour(rng: np.random.Generator) -> tuple[float, float, float]:
-    """From pale to dark."""
+    """Skin colour, pale to dark."""
     depth = rng.random()
     pale, dark = np.array([0.75, 0.5, 0.38]), np.array([0.09, 0.045, 0.03])
     return tuple(pale ** (1 - depth) * dark**depth * np.exp(rng.normal(0, 0.08, 3)))
 
 
 def coat(points: np.ndarray, base: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Colours (N, P, 3) along strands (N, P, 3): shades from strand to strand, tips, bands and patches."""
+    """Colours (N, P, 3) along strands: shades, tips, bands and patches."""
     count, steps = points.shape[:2]
     place = np.linspace(0, 1, steps)[None, :, None]
     colour = base * np.exp(rng.normal(0, rng.uniform(0.05, 0.3), (count, 1, 1))) * np.ones((1, steps, 1))

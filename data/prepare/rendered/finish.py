@@ -1,4 +1,4 @@
-"""From linear light to a finished foreground: lens, exposure, tone, colours continued beyond the edge."""
+"""Finishing of foregrounds: lens, exposure, tone, colours beyond the edge."""
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ def encode_srgb(linear: np.ndarray) -> np.ndarray:
 
 
 def with_exact_alpha(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """A foreground out of a colour pass of few samples and an alpha pass of many.
+    """Foreground from a colour pass and a separate exact alpha.
 
     Args:
         colour: (H, W, 4) float32 in [0, 1], straight and display-encoded, with the coverage of its own samples.

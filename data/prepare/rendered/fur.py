@@ -1,4 +1,4 @@
-"""Recipes of fur: coats on lumps, tufts of fluff, heads of animals with whiskers."""
+"""Recipes of fur: coats, tufts of fluff, animals with whiskers."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Growth of strands: roots on bodies, steps under gravity and wind, clumps, curls and frizz."""
+"""Growth of strands: roots, gravity, wind, clumps, curls and frizz."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def sample_roots(
     keep: Callable[[Ellipsoid, np.ndarray], np.ndarray],
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Roots and normals (N, 3), evenly over the hairy surfaces that are not inside another body.
+    """Sample roots and normals (N, 3) evenly over the free hairy surfaces.
 
     Args:
         keep: (body, local points) -> probability or mask of each.
@@ -68,7 +68,7 @@ def _area(body: Ellipsoid) -> float:
 
 
 def smooth_field(rng: np.random.Generator, scale: float, waves: int = 6) -> Callable[[np.ndarray], np.ndarray]:
-    """A random vector field: (..., 3) -> (..., 3), details about `scale` long, values about 1."""
+    """Random vector field (..., 3) -> (..., 3) with details of about `scale`."""
     frequency = rng.normal(0, 2 / scale, (waves, 3))
     phase, weight = rng.uniform(0, 2 * np.pi, waves), rng.normal(0, (2 / waves) ** 0.5, (waves, 3))
     return lambda points: np.sin(points @ frequency.T + phase) @ weight
@@ -83,7 +83,7 @@ def random_wind(rng: np.random.Generator, low: float, high: float) -> tuple[floa
 def grow(
     roots: np.ndarray, first: np.ndarray, growth: Growth, bodies: Sequence[Ellipsoid], rng: np.random.Generator
 ) -> np.ndarray:
-    """Strands (N, P, 3) from roots (N, 3) and first directions (N, 3)."""
+    """Grow strands (N, P, 3) from roots and first directions (N, 3)."""
     count = len(roots)
     length = growth.length * np.exp(rng.normal(0, growth.length_spread, count))
     stray = rng.random(count) < growth.strays
@@ -117,7 +117,7 @@ def outside(points: np.ndarray, bodies: Sequence[Ellipsoid]) -> np.ndarray:
 
 
 def _clumped(points: np.ndarray, growth: Growth, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Strands drawn to their nearest guide, then curled, most of it in step with that guide."""
+    """Draw strands to their nearest guide, then curl them with it."""
     count = len(points)
     place = np.linspace(0, 1, growth.points)
     guides = rng.choice(count, min(growth.guides, count), replace=False)
@@ -139,7 +139,7 @@ def _clumped(points: np.ndarray, growth: Growth, share: np.ndarray, rng: np.rand
 
 
 def nearest_of(points: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """(N,) number of the candidate (M, 3) that is nearest to each point (N, 3)."""
+    """Index (N,) of the candidate (M, 3) nearest to each point."""
     square = (candidates**2).sum(1)
     chunks = [
         np.argmin(square - 2 * points[start : start + NEAREST_CHUNK] @ candidates.T, axis=1)
@@ -149,7 +149,7 @@ def nearest_of(points: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 
 
 def tapered(points: np.ndarray, thickness: float, tip: float, rng: np.random.Generator) -> np.ndarray:
-    """Radii (N, P): `thickness` in all but the last third, `tip` times it at the end; strands differ."""
+    """Radii (N, P) that fall to `tip` times the thickness at the end."""
     place = np.linspace(0, 1, points.shape[1])
     shape = 1 - (1 - tip) * np.clip((place - 0.5) / 0.5, 0, 1) ** 1.5
     return (thickness / 2 * np.exp(rng.normal(0, 0.2, (len(points), 1))) * shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Recipes of people's hair: heads with long, short, curly, thin, blowing and tied hair, and locks alone."""
+"""Recipes of people's hair: long, short, curly, thin, blowing, tied, locks."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +30,7 @@ def _person(rng: np.random.Generator) -> list[Ellipsoid]:
 
 
 def _scalp(rng: np.random.Generator) -> Callable[[Ellipsoid, np.ndarray], np.ndarray]:
-    """Roots above a hairline that rises towards the front, thinner at the line."""
+    """Density of roots above a hairline that rises towards the front."""
     level, slope, soft = rng.uniform(-0.1, 0.15), rng.uniform(0.4, 0.6), rng.uniform(0.02, 0.12)
     return lambda body, local: np.clip((local[:, 2] - level + slope * local[:, 1]) / soft, 0, 1)
 
@@ -154,7 +154,7 @@ def _blowing(rng: np.random.Generator) -> Object:
 
 
 def _tied(rng: np.random.Generator) -> Object:
-    """A pony tail or a bun: strands lie along the head to a knot and leave it together."""
+    """Pony tail or bun: strands along the head to a knot."""
     bodies = _person(rng)
     roots, _ = sample_roots(bodies, int(FULL * 0.8), _scalp(rng), rng)
     head = bodies[0]

@@ -33,7 +33,7 @@ def lashes(rng: np.random.Generator) -> Object:
 
 
 def _fringe(lid: Ellipsoid, sign: int, rng: np.random.Generator) -> np.ndarray:
-    """Lashes (N, P, 3) of the upper (sign 1) or lower lid (-1)."""
+    """Lashes (N, P, 3) of the upper (1) or lower (-1) lid."""
     across = rng.uniform(-0.8, 0.8, int(rng.integers(50, 160)))
     drop = lid.centre[2] - sign * 0.5 * np.sqrt(np.maximum(1 - (across / 1.05) ** 2, 0.05))
     roots = np.stack([across, np.full_like(across, -0.52) + 0.35 * across**2, drop], axis=1)

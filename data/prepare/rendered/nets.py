@@ -1,4 +1,4 @@
-"""Recipes of what is woven, knitted, bent or built from bars: nets, lace, baskets, fences, wheels."""
+"""Recipes of nets, knitwear, lace, baskets, fences, wheels and yarn."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ WOODS = ((0.5, 0.33, 0.17), (0.3, 0.17, 0.08), (0.62, 0.47, 0.28), (0.35, 0.31, 
 
 
 def _sheet(rng: np.random.Generator, stiff: bool) -> Sheet:
-    """Cloth: (..., 2) in about -1.6 to 1.6 -> (..., 3), bent out of its plane, with folds unless stiff."""
+    """Map of flat points (..., 2) onto bent cloth, with folds unless stiff."""
     bend, fine = smooth_field(rng, 2.5), smooth_field(rng, 0.5)
     height, crease = rng.uniform(0, 0.12 if stiff else 0.5), 0 if stiff else rng.uniform(0, 0.1)
     folds, phase = rng.uniform(2, 9), rng.uniform(0, 6)
@@ -53,7 +53,7 @@ def _tubes(
 
 
 def _plied(points: np.ndarray, radius: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Each thread (N, P, 3) as plies that wind about it, with the radius of one."""
+    """Plies that wind about threads (N, P, 3), and their radius."""
     plies, points = int(rng.choice([2, 3, 4, 7])), smoothed(points.astype(np.float32), points.shape[1] * 2)
     along = unit(np.gradient(points, axis=1))
     first = unit(np.cross(along, np.array([0.31, -0.87, 0.38])))
@@ -85,7 +85,7 @@ def _fuzz(points: np.ndarray, colour: np.ndarray, amount: int, rng: np.random.Ge
 
 
 def _net(rng: np.random.Generator) -> Object:
-    """Two families of threads that cross in knots: fishing nets, tulle, gauze, grids."""
+    """Two families of crossing threads: fishing nets, tulle, gauze, grids."""
     sheet, pitch = _sheet(rng, stiff=False), np.exp(rng.uniform(np.log(0.035), np.log(0.3)))
     radius, colour = pitch * rng.uniform(0.03, 0.14), _thread(rng)
     side, steps = rng.choice([1.1, 2.2]), int(np.clip(3.2 / pitch * 2.5, 24, 180))
@@ -274,7 +274,7 @@ def _barbed(metal: np.ndarray, rng: np.random.Generator) -> list[Strands]:
 
 
 def _spokes(rng: np.random.Generator) -> Object:
-    """A bicycle wheel, sometimes with a second one and the bars of a frame."""
+    """One or two bicycle wheels, with bars of a frame in some."""
     metal, strands = np.array(METALS[0]) * rng.uniform(0.4, 1.3), []
     for centre in ([0, 0, 0],) if rng.random() < 0.6 else ([-0.95, 0, 0], [0.95, 0.05, 0]):
         count, hub = int(rng.choice([20, 24, 28, 32, 36])), rng.uniform(0.04, 0.08)

@@ -8,7 +8,7 @@ from data.prepare.rendered.scene import Object, Recipe, Strands, turned, unit
 
 
 def _vane(rng: np.random.Generator, base: np.ndarray, barbs: int) -> list[Strands]:
-    """One feather: a shaft with barbs on both sides, downy at the root."""
+    """Feather: a shaft with barbs on both sides, downy at its root."""
     shaft = np.linspace(0, 1, 40)
     bend, lift = rng.normal(0, 0.35), rng.normal(0, 0.25)
     spine = np.stack([bend * shaft**2, lift * shaft**2, 2 * shaft - 1], axis=-1)

@@ -36,7 +36,7 @@ WEBP_QUALITY = 93  # of the colour; alpha is lossless
 
 @dataclass(frozen=True)
 class Rendering:
-    """A foreground to be made: everything about it follows from kind, seed and, where given, size."""
+    """Foreground to be made, defined by kind, seed and size."""
 
     kind: str
     seed: int
@@ -57,7 +57,7 @@ class Rendering:
 
 
 def make_foreground(kind: str, seed: int, size: int | None = None) -> np.ndarray:
-    """uint8 (side, side, 4) straight RGBA; the side is drawn too unless it is given."""
+    """Straight RGBA, uint8 (side, side, 4), of a drawn or given side."""
     rng = generator(kind, seed)
     size = size or int(rng.choice(list(SIZES), p=list(SIZES.values())))
     for attempt in range(ATTEMPTS):
@@ -76,7 +76,7 @@ def generator(kind: str, *numbers: int) -> np.random.Generator:
 
 
 def blurred(picture: np.ndarray, always: bool, rng: np.random.Generator) -> np.ndarray:
-    """A premultiplied picture smeared by motion or, with `always`, out of focus; mostly unchanged without."""
+    """Smear or defocus a premultiplied picture, rarely unless `always`."""
     unit = picture.shape[0] / REFERENCE_PX
     if always and rng.random() < 0.5:
         return defocus(picture, np.exp(rng.uniform(np.log(1.5), np.log(20))) * unit)
@@ -86,7 +86,7 @@ def blurred(picture: np.ndarray, always: bool, rng: np.random.Generator) -> np.n
 
 
 def encoded(rgba: np.ndarray) -> bytes:
-    """WebP file of uint8 (H, W, 4): lossy colour, also under alpha 0, and lossless alpha."""
+    """WebP file of uint8 (H, W, 4) with lossless alpha."""
     buffer = io.BytesIO()
     Image.fromarray(rgba).save(buffer, "WEBP", quality=WEBP_QUALITY, alpha_quality=100, exact=True, method=4)
     return buffer.getvalue()

@@ -1,5 +1,6 @@
-"""Strands and bodies painted from far to near on a fine grid, which gives colour and exact coverage alike.
+"""Painting of strands and bodies from far to near on a fine grid.
 
+A pixel averages its cells, which gives colour and exact coverage alike.
 A lens that is wide open is imitated in layers of depth, each blurred by its circle of confusion and laid over those
 behind; colour and coverage pass through the same steps, so that they always agree.
 """
@@ -67,7 +68,7 @@ def breadth_px(strands: Strands, camera: Camera, size: int) -> float:
 
 
 def point_count(strands: Strands, camera: Camera, size: int, layers: int = 1) -> int:
-    """Points per strand from which corners do not show, fewer where it is painted in several strips."""
+    """Points per strand that hide corners, within the limit on patches."""
     flat = camera.project(strands.points[:: max(1, len(strands.points) // 500)], size)[..., :2]
     count, step = strands.points.shape[1], np.linalg.norm(np.diff(flat, axis=1), axis=-1)
     wanted = count * np.percentile(step, 75) / STEP_PX if step.size else count
@@ -85,7 +86,7 @@ def seen(strands: Strands, camera: Camera, size: int) -> Strands:
 
 
 def strand_patches(strands: Strands, scene: Scene, density: Density, size: int) -> list[Patches]:
-    """Ribbons that face the camera, in strips where a strand is several pixels wide."""
+    """Ribbons that face the camera, in strips where they are wide."""
     shaded = min(SHADED[strands.surface], strands.points.shape[1])
     coarse = replace(
         strands,
@@ -120,14 +121,14 @@ def strand_patches(strands: Strands, scene: Scene, density: Density, size: int) 
 
 
 def _in_frame(flat: np.ndarray, half: np.ndarray, size: int) -> np.ndarray:
-    """Mask (N, P - 1) of segments between points (N, P, 2) that may reach into the frame, with half breadths (N, P)."""
+    """Mask (N, P - 1) of segments that may reach into the frame."""
     low, high = np.minimum(flat[:, 1:], flat[:, :-1]), np.maximum(flat[:, 1:], flat[:, :-1])
     reach = np.maximum(half[:, 1:], half[:, :-1])[..., None] + 1
     return ((high > -reach) & (low < size + reach)).all(axis=-1)
 
 
 def strips(breadth_px: float, surface: str) -> list[tuple[float, float]]:
-    """Middles (-1 to 1) and half widths of the strips into which a strand is cut."""
+    """Middles (-1 to 1) and half widths of a strand's strips."""
     count = int(np.clip(round(breadth_px / STRIP_PX[surface]), 1, MOST_STRIPS))
     edges = np.linspace(-1, 1, count + 1)
     if surface == "tube":
@@ -137,7 +138,7 @@ def strips(breadth_px: float, surface: str) -> list[tuple[float, float]]:
 
 
 def body_patches(body: Ellipsoid, scene: Scene, density: Density, size: int) -> Patches:
-    """The half of a body that faces the camera; light on a coarse mesh, colour and shape on a fine one."""
+    """Visible half of a body: light on a coarse mesh, shape on a fine one."""
     coarse = _sphere(*MESH)
     points, normals = body.world(coarse), body.normals(coarse)
     facing = (unit(scene.camera.position - points) * normals).sum(-1) > -0.3
@@ -186,7 +187,7 @@ def paint(patches: Patches, size: int) -> np.ndarray:
 
 
 def _inset(corners: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Quads (M, 4, 2) with their long sides moved inwards by half a cell, as far as there is room."""
+    """Move the long sides of quads (M, 4, 2) inwards by half a cell."""
     across = (corners[:, 0] - corners[:, 1] + corners[:, 3] - corners[:, 2]) / 2
     breadth = np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-6)
     shift = across / breadth * np.minimum(0.5, breadth / 2)
@@ -194,7 +195,7 @@ def _inset(corners: np.ndarray, middle: np.ndarray) -> np.ndarray:
 
 
 def paint_layers(patches: Patches, scene: Scene, size: int) -> np.ndarray:
-    """Paint with what is out of focus blurred: (size, size, 4) as `paint`."""
+    """Paint in layers of depth, each with its own blur."""
     camera = scene.camera
     scale = size / camera.extent * camera.distance
     blur = camera.aperture * scale * (1 / camera.focus - 1 / patches.depth)  # px, signed: near is negative

@@ -1,4 +1,4 @@
-"""From a kind and a seed to a scene: object, camera and light."""
+"""Scenes drawn by kind: object, camera and light."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ def make_scene(kind: str, rng: np.random.Generator) -> Scene:
 
 
 def _camera(coats: Sequence[Strands], kind: str, rng: np.random.Generator) -> tuple[Camera, bool]:
-    """A view of the whole, or of a part of the outline, and which of both."""
+    """View of the whole or close to the outline, and if it is close."""
     flat = np.concatenate([strands.points[:, ::3].reshape(-1, 3) for strands in coats])
     low, high = np.percentile(flat, [2, 98], axis=0)
     centre, reach = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
@@ -65,7 +65,7 @@ def _camera(coats: Sequence[Strands], kind: str, rng: np.random.Generator) -> tu
 
 
 def _thickness(strands: Strands, camera: Camera, close: bool, rng: np.random.Generator) -> float:
-    """Factor for radii that makes a strand so many pixels wide in a picture of REFERENCE_PX."""
+    """Factor for radii that gives strands their width in pixels."""
     wanted = np.exp(rng.uniform(np.log(0.35), np.log(1.6))) * (rng.uniform(1, 2.5) if close else 1)
     return float(wanted * camera.extent / REFERENCE_PX / (2 * np.median(strands.radius)))
 

@@ -1,4 +1,4 @@
-"""Scenes of strands and bodies, as plain arrays that any renderer can take.
+"""Scenes of strands and bodies as plain arrays, for any renderer.
 
 World units: a head has a radius of about 1; z points up; the front of an object faces -y.
 """
@@ -26,7 +26,7 @@ class Strands:
 
 
 def resampled(values: np.ndarray, count: int) -> np.ndarray:
-    """(N, P, C) -> (N, count, C), linear along the second axis."""
+    """Resample (N, P, C) to (N, count, C) linearly."""
     place = np.linspace(0, values.shape[1] - 1, count)
     low = np.minimum(place.astype(int), values.shape[1] - 2)
     share = (place - low)[None, :, None].astype(values.dtype)
@@ -34,7 +34,7 @@ def resampled(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def smoothed(values: np.ndarray, count: int) -> np.ndarray:
-    """(N, P, C) -> (N, count, C) by Catmull-Rom splines along the second axis."""
+    """Resample (N, P, C) to (N, count, C) by Catmull-Rom splines."""
     place = np.linspace(0, values.shape[1] - 1, count)
     low = np.minimum(place.astype(int), values.shape[1] - 2)
     t = (place - low)[None, :, None].astype(np.float32)
@@ -59,7 +59,7 @@ class Ellipsoid:
     mottle: float = 0.05  # differences of its colour
 
     def local(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) in units in which the surface has length 1."""
+        """World points (..., 3) scaled so that the surface has length 1."""
         matrix = (self.turn / self.axes).astype(points.dtype)
         return points @ matrix - (self.centre @ matrix).astype(points.dtype)
 
@@ -68,7 +68,7 @@ class Ellipsoid:
         return (local * self.axes) @ self.turn.T + self.centre
 
     def normals(self, local: np.ndarray) -> np.ndarray:
-        """Unit normals in the world (..., 3) at local points of the surface."""
+        """Unit normals (..., 3) in the world at local surface points."""
         return unit((local / self.axes) @ self.turn.T)
 
 
@@ -96,7 +96,7 @@ class Camera:
         return np.stack([cos * right + sin * up, cos * up - sin * right, forward])
 
     def project(self, points: np.ndarray, size: int) -> np.ndarray:
-        """World (..., 3) -> x and y in pixels of a square picture, and the distance along the view (..., 3)."""
+        """Project (..., 3) to x, y in pixels and the distance along the view."""
         right, up, forward = self.frame().astype(points.dtype)
         offset = points - self.position.astype(points.dtype)
         depth = np.maximum(offset @ forward, 1e-3)

@@ -1,4 +1,4 @@
-"""Light on strands and bodies: fibre lobes, shadows through hair by optical depth, and a sky.
+"""Light on strands and bodies: fibre lobes, shadows, a sky.
 
 A fibre reflects at its surface (white), lets light through (its colour), and reflects inside (its colour, deeper).
 Light that has crossed other fibres keeps a share of each colour per fibre, so that pale hair glows and dark does not.
@@ -20,7 +20,7 @@ TILT = 0.07  # radians by which scales of a fibre shift the reflection
 
 
 class Density:
-    """Fibres that a ray meets per unit of length, on a grid of cubes."""
+    """Grid of fibres met by a ray per unit of length."""
 
     def __init__(self, coats: Sequence[Strands], rng: np.random.Generator) -> None:
         places, areas = [np.zeros((1, 3), np.float32)][: not coats], [np.zeros(1)][: not coats]
@@ -63,7 +63,7 @@ class Density:
         return field[self._index(points + spread)]
 
     def depth(self, points: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        """Fibres (N,) met on the way from points (N, 3) in a direction (3,), far away included."""
+        """Fibres (N,) met by rays from points (N, 3) in a direction."""
         edges = self.cell * np.geomspace(0.5, GRID * 1.2, STEPS + 1)
         total, direction = np.zeros(len(points), np.float32), direction.astype(np.float32)
         for start, stop in pairwise(edges):
@@ -75,7 +75,7 @@ class Density:
 def light_through_bodies(
     points: np.ndarray, direction: np.ndarray, bodies: Sequence[Ellipsoid], softness: float
 ) -> np.ndarray:
-    """Share (N,) of a distant lamp that bodies leave to points (N, 3) outside or on them."""
+    """Share (N,) of a distant lamp that bodies leave to points."""
     share = np.ones(len(points), np.float32)
     for body in bodies:
         if body.axes.max() < SMALL:
@@ -111,7 +111,7 @@ def fibre_light(strands: Strands, scene: Scene, density: Density) -> np.ndarray:
 
 
 def tube_light(strands: Strands, scene: Scene, density: Density, offset: float) -> np.ndarray:
-    """Radiance (N, P, 3) of solid strands, on a strip beside their middle (-1 to 1 across)."""
+    """Radiance (N, P, 3) of solid strands at an offset (-1 to 1) across."""
     count, steps = strands.points.shape[:2]
     along = unit(np.gradient(strands.points, axis=1)).reshape(-1, 3)
     points, colour = strands.points.reshape(-1, 3), strands.colour.reshape(-1, 3)
@@ -148,14 +148,14 @@ def ambient_field(scene: Scene, density: Density, forward: np.ndarray) -> np.nda
 
 
 def fibre_transmission(colour: np.ndarray) -> np.ndarray:
-    """Share of light (..., 3) that goes on forwards behind a fibre of that colour."""
+    """Share of light (..., 3) that passes a fibre of that colour."""
     return 0.3 + 0.62 * np.sqrt(colour)
 
 
 def fibre_lobes(
     along: np.ndarray, towards: np.ndarray, view: np.ndarray, colour: np.ndarray, roughness: float, tilt: np.ndarray
 ) -> np.ndarray:
-    """Share (N, 3) of light from `towards` (3,) that fibres along (N, 3) send to the viewer (N, 3)."""
+    """Share (N, 3) of light from `towards` that fibres send to the viewer."""
     sin_in, sin_out = along @ towards, (along * view).sum(axis=1)
     flat_in, flat_out = (towards - sin_in[:, None] * along), view - sin_out[:, None] * along
     cos_in = np.sqrt(np.maximum(1 - sin_in**2, 1e-4))
@@ -180,7 +180,7 @@ def _bell(angle: np.ndarray, width: float) -> np.ndarray:
 
 
 def sky_rays(sky: np.ndarray, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Directions (3,) spread over the sphere, with the radiance (3,) that each stands for."""
+    """Directions over the sphere with the radiance of each."""
     index = np.arange(SKY_RAYS) + 0.5
     height, angle = 1 - 2 * index / SKY_RAYS, index * 2.39996 + rng.uniform(0, 6.28)
     flat = np.sqrt(1 - height**2)
@@ -192,7 +192,7 @@ def sky_rays(sky: np.ndarray, rng: np.random.Generator) -> list[tuple[np.ndarray
 def surface_light(
     points: np.ndarray, normals: np.ndarray, body: Ellipsoid, scene: Scene, density: Density
 ) -> np.ndarray:
-    """Radiance (N, 3) of points of a body: diffuse with soft shadows, and a gloss."""
+    """Radiance (N, 3) of a body: diffuse with soft shadows, and gloss."""
     view, base = unit(scene.camera.position - points), np.array(body.colour)
     total = np.zeros_like(points)
     veil = np.float32(0.45)  # share that a fibre lets pass

@@ -1,4 +1,4 @@
-"""Recipes of solid things: heaps of rounded and long parts with sharp outlines."""
+"""Recipes of solid things: rounded and long parts with sharp outlines."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from data.prepare.rendered.scene import Ellipsoid, Object, Recipe, Strands, turn
 
 
 def _solid(rng: np.random.Generator) -> Object:
-    """Toys, fruit, hands and handles, roughly: what matters is an outline without strands."""
+    """Rounded bodies and bars in a heap, as toys or fruit."""
     bodies, centre = [], np.zeros(3)
     for _ in range(int(rng.integers(2, 9))):
         colour = tuple(any_colour(rng)) if rng.random() < 0.7 else skin_colour(rng)
