@@ -21,7 +21,7 @@ from tools import cli
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.make_parser(__doc__)
     parser.add_argument("--pred-dir", type=Path, required=True, help="predicted alphas, 8-bit, matched by file stem")
     parser.add_argument(
         "--label-dir", type=Path, required=True, help="true alphas; <name>.png also serves <name>_<index>.png"
@@ -94,6 +94,7 @@ def report(result: FolderScores, args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = parse(argv)

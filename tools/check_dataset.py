@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine.messages import escaped
+from tools import cli
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +110,7 @@ def contact_sheet(dataset: "MattingDataset", count: int, cell_px: int = 192) -> 
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.make_parser(__doc__)
     parser.add_argument("root", type=Path, help="folder with fg/ and alpha/, or with --cutouts of RGBA files")
     parser.add_argument("--cutouts", action="store_true", help="the folder holds RGBA cut-outs")
     parser.add_argument("--fg", default=None, help="sub-folder of the colours (default fg, with --cutouts .)")
@@ -156,6 +157,7 @@ def _found(folder: Path) -> Path:
     return folder.absolute() if folder.is_dir() else resolve_root(folder)
 
 
+@cli.command
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(message)s")

@@ -110,7 +110,8 @@ def add_compute(group: argparse._ActionsContainer) -> None:
         default="auto",
         metavar="auto|full|PX",
         help="longer side to which the surroundings of the unknown region are reduced for the network; auto: as the "
-        "weights were trained, where that is known, or more where detail would be lost; else full (default: %(default)s)",
+        "weights were trained, where that is known, or more where detail would be lost; else full (default: "
+        "%(default)s)",
     )
     add_device(group)
     group.add_argument(

@@ -41,7 +41,7 @@ class Job:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.make_parser(__doc__)
     parser.add_argument("mask", type=Path, help="mask, alpha or RGBA cut-out; or a folder of them")
     parser.add_argument("output", type=Path, help="PNG file or folder to write, as the input is a file or a folder")
     parser.add_argument(
@@ -136,6 +136,7 @@ def work(job: Job, args: argparse.Namespace) -> int:
     return len(found)
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     log_to_terminal(logging.INFO)
     args, start = parse(argv), time.perf_counter()

@@ -27,7 +27,7 @@ logger = logging.getLogger("prepare_composition1k")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.make_parser(__doc__)
     parser.add_argument("--foregrounds", type=Path, required=True, help="Adobe's fg/ of the test set")
     parser.add_argument("--alphas", type=Path, required=True, help="Adobe's alpha/ of the test set")
     parser.add_argument("--trimaps", type=Path, help="Adobe's trimaps/ (NAME_0.png ...), laid beside the composites")
@@ -43,6 +43,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     log_to_terminal(logging.INFO)
     args, start = parse(argv), time.perf_counter()

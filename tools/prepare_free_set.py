@@ -35,7 +35,7 @@ logger = logging.getLogger("prepare_free_set")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.make_parser(__doc__)
     parser.add_argument("--cutouts", type=Path, required=True, help="RGBA cut-outs (WebP, PNG)")
     parser.add_argument("--backgrounds", type=Path, required=True, help="photographs")
     parser.add_argument(
@@ -129,6 +129,7 @@ def make_all(items: Sequence, what: str, workers: int) -> int:
     return failed
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     log_to_terminal(logging.INFO)

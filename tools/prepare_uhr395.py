@@ -27,7 +27,7 @@ logger = logging.getLogger("prepare_uhr395")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.make_parser(__doc__)
     parser.add_argument("source", type=Path, help="the download: train/ and test/, each with pictures and alphas")
     parser.add_argument("output", type=Path, help="folder to fill")
     parser.add_argument("--test-list", type=Path, help="names of the test pictures, where the download is not divided")
@@ -41,6 +41,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     log_to_terminal(logging.INFO)
     args, start = parse(argv), time.perf_counter()
