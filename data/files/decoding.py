@@ -68,7 +68,8 @@ class Picture:
     """Decoded file.
 
     Attributes:
-        pixels: upright uint8 or uint16, as stored: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight colours.
+        pixels: upright uint8 or uint16, as stored: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight colours;
+            may be read-only, since a copy costs as much time as decoding.
         bits: per channel, as stored; less than 8 are expanded to 0..255.
         several: True if the file holds more pictures (animation, pages) than the first, which `pixels` is.
     """
@@ -155,7 +156,7 @@ def decode(path: str | Path, *, alpha: bool = False, indices: bool = False, redu
         pixels = _decode_deep(path, header)
     else:
         with _as_file_error(path):
-            pixels = np.array(image if indices and image.mode in ("P", "I") else _as_grey_or_rgb(image, alpha))
+            pixels = np.asarray(image if indices and image.mode in ("P", "I") else _as_grey_or_rgb(image, alpha))
     if pixels.ndim == 3 and pixels.shape[2] == 4 and not alpha:
         pixels = pixels[..., :3]
     pixels = _UPRIGHT.get(orientation(path, header), np.asarray)(pixels)

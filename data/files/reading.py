@@ -24,23 +24,25 @@ class Metadata:
     exif: bytes | None = None
 
 
-def read_image(path: str | Path, reduction: int = 1) -> np.ndarray:
+def read_image(path: str | Path, reduction: int = 1, writeable: bool = True) -> np.ndarray:
     """Read a photograph as uint8 (H, W, 3) RGB; 16 bits are rounded to 8, an alpha channel is dropped.
 
     Args:
         reduction: as in `decode`.
+        writeable: False saves a copy where nobody writes into the picture.
     """
-    return to_uint8(_as_colours(_said(path, decode(path, reduction=reduction))))
+    pixels = to_uint8(_as_colours(_said(path, decode(path, reduction=reduction))))
+    return _own(pixels) if writeable else pixels
 
 
 def read_colours(path: str | Path) -> np.ndarray:
     """Read a photograph as (H, W, 3) RGB, uint8 or uint16 as stored; an alpha channel is dropped."""
-    return _as_colours(decode(path).pixels)
+    return _own(_as_colours(decode(path).pixels))
 
 
 def read_alpha(path: str | Path) -> np.ndarray:
     """Read the first channel as (H, W), in its stored depth."""
-    return first_channel(_said(path, decode(path)))
+    return _own(first_channel(_said(path, decode(path))))
 
 
 def read_cutout(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +67,7 @@ def read_trimap(path: str | Path, others: Literal["warn", "snap", "refuse"] = "w
         if strange.size:
             listed = ", ".join(map(str, strange[:5])) + (", ..." if strange.size > 5 else "")
             raise FileError(f"{path}: the trimap holds values other than 0, 128 and 255 ({listed})")
-        return raw
+        return _own(raw)
     trimap = snap_trimap(raw)
     if pixels.ndim == 3:
         trimap[np.ptp(pixels, axis=2) >= COLOURED_FROM] = UNKNOWN
@@ -118,6 +120,11 @@ def first_channel(pixels: np.ndarray) -> np.ndarray:
 
 def _as_colours(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def _own(pixels: np.ndarray) -> np.ndarray:
+    """The same pixels in memory that may be written to, as torch asks for."""
+    return pixels if pixels.flags.writeable else pixels.copy()
 
 
 def _said(path: str | Path, picture: Picture) -> np.ndarray:

@@ -126,7 +126,7 @@ class MattingDataset(Dataset):
             plan,
             self._layer(first, alpha),
             None if plan.to_second is None else self._layer(second, second_alpha),
-            read_image(background, decode_reduction(plan.to_background(image_size(background)))),
+            read_image(background, decode_reduction(plan.to_background(image_size(background))), writeable=False),
             rng,
             self.settings,
         )

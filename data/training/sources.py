@@ -48,11 +48,16 @@ class Foreground:
             return self._cutout(cache)[0]
         if ("colour", self.colour, 1) in cache:
             reduction = 1
-        colour = cache.get(("colour", self.colour, reduction), lambda: (read_image(self.colour, reduction),))[0]
+        colour = cache.get(
+            ("colour", self.colour, reduction), lambda: (read_image(self.colour, reduction, writeable=False),)
+        )[0]
         reduced = tuple(-(-side // reduction) for side in size)
         if colour.shape[:2] not in (tuple(size), reduced):
             raise _unlike(self, size, image_size(self.colour))
         return colour
+
+    def _decoded(self, reduction: int) -> tuple[np.ndarray]:
+        return (read_image(self.colour, reduction, writeable=False),)
 
     def _cutout(self, cache: DecodedCache) -> tuple[np.ndarray, ...]:
         return cache.get(("cutout", self.colour), lambda: read_cutout(self.colour))
