@@ -28,10 +28,10 @@ class Stopwatch:
     def watch(self, function: Callable) -> Callable:
         """The same function, timed."""
 
-        def timed(*args):
+        def timed(*args, **options):
             start = time.process_time()
             try:
-                return function(*args)
+                return function(*args, **options)
             finally:
                 self.seconds += time.process_time() - start
 
