@@ -259,8 +259,9 @@ class Predictor:
         def available() -> int:
             return free(self.device) // self.shared_by if self.max_memory == "auto" else self.max_memory - held()
 
-        with ledger(self.device).share(self.limits, cost, held, available) as limits:
-            expected = (held() + cost(limits)) / 1e9
+        book = ledger(self.device)
+        with book.share(self.limits, cost, held, available) as limits:
+            expected = book.expected() / 1e9
             logger.info("%d x %d pixels: %s; expecting a peak of %.2f GB", width, height, limits, expected)
             if limits.max_tokens != self.limits.max_tokens:
                 logger.warning(

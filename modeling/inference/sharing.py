@@ -49,6 +49,11 @@ class Ledger:
                 self._promised.remove(promise)
                 self._changed.notify_all()
 
+    def expected(self) -> int:
+        """Bytes that the process will hold at most, once all that runs has taken what it was promised."""
+        with self._changed:
+            return self._base + sum(self._promised)
+
     def _fitting(self, limits: Limits, cost: Callable[[Limits], int], held: int, available: int) -> Limits | None:
         """Bounds beside the running predictions; None where it has to wait."""
         if not self._promised:

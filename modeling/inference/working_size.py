@@ -96,7 +96,9 @@ def resolve_working_size(value: WorkingSize, checkpoint: str | Path | None) -> i
             file, or a `config` that is known here.
     """
     value = parse_working_size(value)
-    if value == "full" or (value == "auto" and (checkpoint is None or Path(checkpoint).suffix != ".safetensors")):
+    if value == "full" or (
+        value == "auto" and (checkpoint is None or Path(checkpoint).suffix.lower() != ".safetensors")
+    ):
         return None
     if value != "auto":
         return value
