@@ -173,8 +173,10 @@ def _likeness(colours: np.ndarray, inside: np.ndarray, distance: np.ndarray) -> 
                 max(top - 3 * REACH_PX, 0) : top + CELL_PX + 3 * REACH_PX,
                 max(left - 3 * REACH_PX, 0) : left + CELL_PX + 3 * REACH_PX,
             ]
-            examples = [_drawn(colours[around], side, sure[around], distance[around], rng)
-                        for side in (inside[around], ~inside[around])]  # fmt: skip
+            examples = [
+                _drawn(colours[around], side, sure[around], distance[around], rng)
+                for side in (inside[around], ~inside[around])
+            ]
             if any(len(side) < NEIGHBOURS for side in examples):
                 continue
             pixels = colours[cell].reshape(-1, 3)

@@ -45,16 +45,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("mask", type=Path, help="mask, alpha or RGBA cut-out; or a folder of them")
     parser.add_argument("output", type=Path, help="PNG file or folder to write, as the input is a file or a folder")
     parser.add_argument(
-        "--kind", choices=("auto", "mask", "alpha", "instances"), default="auto",
+        "--kind",
+        choices=("auto", "mask", "alpha", "instances"),
+        default="auto",
         help="mask: cut at one half; alpha: soft values are unknown; instances: one trimap for each number, written as "
         "NAME_NUMBER.png; auto: alpha for files with an alpha channel, else mask",
-    )  # fmt: skip
+    )
     parser.add_argument("--band", metavar="WIDTH", help="both widths at once")
     for side, where in (("inner", "into"), ("outer", "out of")):
         parser.add_argument(
-            f"--{side}", metavar="WIDTH", help=f"how far the unknown band reaches {where} the object: pixels (12) or a "
+            f"--{side}",
+            metavar="WIDTH",
+            help=f"how far the unknown band reaches {where} the object: pixels (12) or a "
             f"share of the root of its area (2.5%%); default {str(DEFAULT_WIDTH).replace('%', '%%')}",
-        )  # fmt: skip
+        )
     parser.add_argument(
         "--seed", type=int, help="draw both widths anew for each file, up to those given; the same for the same seed"
     )
@@ -147,8 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.error("%s", error)
         return 2
     made = failed = 0
-    for _, count, error in tqdm(outcomes(functools.partial(work, args=args), jobs, args.workers), total=len(jobs),
-                                disable=None, delay=1):  # fmt: skip
+    for _, count, error in tqdm(
+        outcomes(functools.partial(work, args=args), jobs, args.workers), total=len(jobs), disable=None, delay=1
+    ):
         made += count or 0
         if error:
             failed += 1

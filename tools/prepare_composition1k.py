@@ -49,9 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, start = parse(argv), time.perf_counter()
     try:
         planned = plan(
-            read_list(args.foreground_list), read_list(args.background_list), args.foregrounds, args.alphas,
-            args.backgrounds, args.trimaps, args.each,
-        )  # fmt: skip
+            read_list(args.foreground_list),
+            read_list(args.background_list),
+            args.foregrounds,
+            args.alphas,
+            args.backgrounds,
+            args.trimaps,
+            args.each,
+        )
         prepare_folders(args.output, LAYOUT if args.trimaps else LAYOUT[:2])
     except (ValueError, OSError) as error:
         logger.error("%s", error)

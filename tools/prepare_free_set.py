@@ -47,14 +47,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="folders of rendered foregrounds (tools/render_foregrounds.py)",
     )
     parser.add_argument("--output", type=Path, required=True, help="where the sets go")
-    parser.add_argument("--held-out", type=Path, default=Path("data/prepare/splits/free.txt"),
-                        help="stems that are only for validation (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        default=Path("data/prepare/splits/free.txt"),
+        help="stems that are only for validation (default: %(default)s)",
+    )
     parser.add_argument("--share", type=float, default=0.12, help="of objects held out, where drawn (%(default)s)")
     parser.add_argument("--drawn", type=int, default=150, metavar="N", help="drawings of each kind (%(default)s)")
-    parser.add_argument("--validation-drawn", type=int, default=6, metavar="N",
-                        help="drawings of each kind for validation (%(default)s)")  # fmt: skip
-    parser.add_argument("--max-side", type=int, default=448, metavar="PX",
-                        help="longest side of a validation composite (%(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--validation-drawn",
+        type=int,
+        default=6,
+        metavar="N",
+        help="drawings of each kind for validation (%(default)s)",
+    )
+    parser.add_argument(
+        "--max-side", type=int, default=448, metavar="PX", help="longest side of a validation composite (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
     cli.add_workers(parser)
     args = parser.parse_args(argv)

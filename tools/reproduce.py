@@ -43,12 +43,27 @@ def build_parser() -> argparse.ArgumentParser:
     add("table", choices=["composition-1k"], help="the published table")
     add("--checkpoint", type=Path, required=True, metavar="FILE", help="published weights, or own ones")
     add("--config", type=Path, metavar="FILE", help="their config (default: the one that the weights belong to)")
-    add("--data", type=Path, default=Path("Datasets/Composition-1k-testset"), metavar="DIR",
-        help="images, trimaps and alphas (default: %(default)s)")  # fmt: skip
-    add("--output", type=Path, default=Path("output/reproduce"), metavar="DIR",
-        help="folder for the mattes and scores.json (default: %(default)s)")  # fmt: skip
-    add("--tolerance", type=float, default=0.01, metavar="SHARE",
-        help="largest relative difference from the published figures (default: %(default)s)")  # fmt: skip
+    add(
+        "--data",
+        type=Path,
+        default=Path("Datasets/Composition-1k-testset"),
+        metavar="DIR",
+        help="images, trimaps and alphas (default: %(default)s)",
+    )
+    add(
+        "--output",
+        type=Path,
+        default=Path("output/reproduce"),
+        metavar="DIR",
+        help="folder for the mattes and scores.json (default: %(default)s)",
+    )
+    add(
+        "--tolerance",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="largest relative difference from the published figures (default: %(default)s)",
+    )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     return parser
 

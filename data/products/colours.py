@@ -19,8 +19,11 @@ from data.records import KEY, PNG_HEADER_BYTES, png_chunk, png_with_record, tiff
 
 Depth = Literal["8", "16", "half", "float"]
 DEPTHS: dict[str, tuple[Depth, ...]] = {
-    ".png": ("8", "16"), ".tif": ("8", "16"), ".tiff": ("8", "16"), ".exr": ("half", "float"),
-}  # fmt: skip
+    ".png": ("8", "16"),
+    ".tif": ("8", "16"),
+    ".tiff": ("8", "16"),
+    ".exr": ("half", "float"),
+}
 
 
 def check_depth(suffix: str, depth: str) -> None:

@@ -38,8 +38,12 @@ def preview(
         keep: (h, w) bool, one per block.
     """
     cutout = over(foreground, alpha, checkerboard(*alpha.shape).astype(np.float32) / 255)
-    shown = [("image", image), ("trimap", overlay_trimap(image, trimap)), ("alpha", quantise(alpha)),
-             ("cut-out", quantise(cutout))]  # fmt: skip
+    shown = [
+        ("image", image),
+        ("trimap", overlay_trimap(image, trimap)),
+        ("alpha", quantise(alpha)),
+        ("cut-out", quantise(cutout)),
+    ]
     for number, sent in enumerate(keep, 1):
         caption = f"routing {number}: {100 * sent.mean():.0f} % to full attention"
         shown.append((caption, overlay_tokens(image, sent)))

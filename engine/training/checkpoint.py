@@ -143,8 +143,10 @@ class AtomicCheckpointer(Checkpointer):
         if len(states) != comm.get_world_size():
             logger.warning(
                 "%s was written by %d processes, now there are %d: the run goes on with other random numbers",
-                path, len(states), comm.get_world_size(),
-            )  # fmt: skip
+                path,
+                len(states),
+                comm.get_world_size(),
+            )
         return rest
 
     def _load_file(self, f: str) -> dict[str, Any]:

@@ -62,8 +62,12 @@ def launch(work: Callable[..., None], args: tuple, processes: int, machines: int
         url: tcp://HOST:PORT of machine 0, or "auto" for a single machine.
     """
     host, port = ("127.0.0.1", str(_free_port())) if url == "auto" else url.removeprefix("tcp://").rsplit(":", 1)
-    shared = {"MASTER_ADDR": host, "MASTER_PORT": port, "WORLD_SIZE": str(processes * machines),
-              "LOCAL_WORLD_SIZE": str(processes)}  # fmt: skip
+    shared = {
+        "MASTER_ADDR": host,
+        "MASTER_PORT": port,
+        "WORLD_SIZE": str(processes * machines),
+        "LOCAL_WORLD_SIZE": str(processes),
+    }
     _forward_signals()
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # repeats what is reported below
     try:

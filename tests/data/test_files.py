@@ -256,8 +256,12 @@ def test_16_bit_trimap_needs_no_snapping(tmp_path, caplog):
 
 
 @settings(max_examples=40, deadline=None)
-@given(alpha=arrays.arrays(np.float32, arrays.array_shapes(min_dims=2, max_dims=2, max_side=9),
-                           elements=st.floats(0, 1, width=32)), bit_depth=st.sampled_from([8, 16]))  # fmt: skip
+@given(
+    alpha=arrays.arrays(
+        np.float32, arrays.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(0, 1, width=32)
+    ),
+    bit_depth=st.sampled_from([8, 16]),
+)
 @example(alpha=np.array([[0.9]], np.float32), bit_depth=16)
 def test_written_alpha_is_rounded(tmp_path_factory, alpha, bit_depth):
     path = tmp_path_factory.mktemp("round") / "a.png"

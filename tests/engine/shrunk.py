@@ -17,19 +17,28 @@ from tests.engine.synthetic import build_loader
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 VIT = (
-    "model.backbone.embed_dim=32", "model.backbone.depth=4", "model.backbone.num_heads=2",
-    "model.backbone.window_size=4", "model.backbone.global_blocks=[1,3]", "model.backbone.table_side=4",
-    "model.backbone.pretrain_side=4", "model.decoder.down_channels=[7,8,16,16]",
+    "model.backbone.embed_dim=32",
+    "model.backbone.depth=4",
+    "model.backbone.num_heads=2",
+    "model.backbone.window_size=4",
+    "model.backbone.global_blocks=[1,3]",
+    "model.backbone.table_side=4",
+    "model.backbone.pretrain_side=4",
+    "model.decoder.down_channels=[7,8,16,16]",
     "model.decoder.up_channels=[32,16,16,8,8]",
-)  # fmt: skip
+)
 DEEPER = "model.decoder.down_channels=[7,8,8,16,16]"
 SMALLER = {
     "DiffMatte_ViTS": VIT,
     "MEDiffMatte_S": (*VIT, *(override.replace("model.backbone", "teacher") for override in VIT[:7])),
-    "DiffMatte_SwinT": ("model.backbone.embed_dim=16", "model.backbone.num_heads=[1,2,4,8]", DEEPER,
-                        "model.decoder.up_channels=[128,16,16,16,8,8]"),
+    "DiffMatte_SwinT": (
+        "model.backbone.embed_dim=16",
+        "model.backbone.num_heads=[1,2,4,8]",
+        DEEPER,
+        "model.decoder.up_channels=[128,16,16,16,8,8]",
+    ),
     "DiffMatte_Res34": ("model.backbone.depths=[1,1,1,1]", DEEPER, "model.decoder.up_channels=[512,16,16,16,8,8]"),
-}  # fmt: skip
+}
 
 
 def shrunk(name: str, output_dir: Path, *overrides: str, side: int = 64, length: int = 50) -> DictConfig:
@@ -37,9 +46,13 @@ def shrunk(name: str, output_dir: Path, *overrides: str, side: int = 64, length:
     config = load_config(CONFIGS / f"{name}.py", SMALLER.get(name, ()))
     config.dataloader = dict(train=L(build_loader)(length=length, side=side, num_workers=0, broken_from=None))
     config.train.update(
-        output_dir=str(output_dir), device="cpu", total_batch_size=2, log_period=1, image_period=10_000,
+        output_dir=str(output_dir),
+        device="cpu",
+        total_batch_size=2,
+        log_period=1,
+        image_period=10_000,
         checkpoint_period=10_000,
-    )  # fmt: skip
+    )
     return LazyConfig.apply_overrides(config, list(overrides))
 
 

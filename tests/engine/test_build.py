@@ -29,7 +29,7 @@ def test_overrides_of_what_the_config_holds_and_of_what_its_class_accepts():
         ("model.backbone.depth=[1", r"override 'model.backbone.depth=\[1' cannot be applied"),
         ("model.backbone.depth=1,2", "cannot be applied"),
     ],
-)  # fmt: skip
+)
 def test_bad_overrides_are_one_line(override, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(CONFIG, [override])

@@ -106,6 +106,7 @@ def test_a_browser_shows_it_without_script_errors(report):
     assert "CONSOLE" not in shown.stderr
     pixels = cv2.imread(str(screenshot))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100 and (pixels != 255).mean() > 0.03
-    dump = subprocess.run([CHROMIUM, *options[:-2], "--dump-dom", page.as_uri()], capture_output=True, text=True,
-                          timeout=120)  # fmt: skip
+    dump = subprocess.run(
+        [CHROMIUM, *options[:-2], "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120
+    )
     assert "<title>sorted good</title>" in dump.stdout

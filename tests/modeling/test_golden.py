@@ -10,11 +10,33 @@ from tools.reference.golden.vit_family import CONFIG_OF, config_model
 
 FILES = sorted(path.name for path in GOLDEN.glob("*.npz"))
 INPUTS = {  # all other arrays must be compared
-    "image", "trimap", "max_number_token",
-    "variant", "strategy", "noise", "step_noise", "uniform", "columns", "temb_t",
-    "alpha_gt", "gumbel_noise", "grad_names", "x", "policy", "soft_policy", "attn_logits",
-    "pred", "target", "unknown", "a_pred", "a_target", "a_sample_map", "b_pred", "b_target", "b_sample_map",
-}  # fmt: skip
+    "image",
+    "trimap",
+    "max_number_token",
+    "variant",
+    "strategy",
+    "noise",
+    "step_noise",
+    "uniform",
+    "columns",
+    "temb_t",
+    "alpha_gt",
+    "gumbel_noise",
+    "grad_names",
+    "x",
+    "policy",
+    "soft_policy",
+    "attn_logits",
+    "pred",
+    "target",
+    "unknown",
+    "a_pred",
+    "a_target",
+    "a_sample_map",
+    "b_pred",
+    "b_target",
+    "b_sample_map",
+}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -9,8 +9,13 @@ from modeling.losses.criteria import MEMatteCriterion
 from tests.modeling.small import small_mematte, small_vit
 
 LOSSES = (
-    "unknown_l1_loss", "known_l1_loss", "loss_pha_laplacian", "loss_gradient_penalty", "distill_loss", "mse_ratio_loss",
-)  # fmt: skip
+    "unknown_l1_loss",
+    "known_l1_loss",
+    "loss_pha_laplacian",
+    "loss_gradient_penalty",
+    "distill_loss",
+    "mse_ratio_loss",
+)
 
 
 def test_all_but_the_teacher_learn():

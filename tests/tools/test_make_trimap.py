@@ -66,8 +66,16 @@ def test_wrong_arguments_exit_with_2(tmp_path, mask, arguments, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
 
 
-@pytest.mark.parametrize("extra", [["one.png"], ["t.png", "--preview", "one.png"], ["t.png", "--preview", "x/../t.png"],
-                                   ["link.png"], ["folder", "--kind", "instances"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["one.png"],
+        ["t.png", "--preview", "one.png"],
+        ["t.png", "--preview", "x/../t.png"],
+        ["link.png"],
+        ["folder", "--kind", "instances"],
+    ],
+)
 def test_an_output_over_an_input_is_refused_before_any_work(tmp_path, mask, monkeypatch, caplog, extra):
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("one.png", mask)

@@ -29,8 +29,19 @@ def arguments(tmp_path: Path) -> list[str]:
             (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(tmp_path / "set" / folder / f"{index}.png"), np.rint(values).astype(np.uint8))
     torch.save({"model": fill_(build_model(CONFIG).state_dict())}, tmp_path / "weights.pth")
-    return ["composition-1k", "--checkpoint", str(tmp_path / "weights.pth"), "--config", str(CONFIG), "--device", "cpu",
-            "--data", str(tmp_path / "set"), "--output", str(tmp_path / "out")]  # fmt: skip
+    return [
+        "composition-1k",
+        "--checkpoint",
+        str(tmp_path / "weights.pth"),
+        "--config",
+        str(CONFIG),
+        "--device",
+        "cpu",
+        "--data",
+        str(tmp_path / "set"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
 
 
 def test_measured_scores_stand_beside_published_ones(

@@ -18,9 +18,16 @@ from data.prepare.composition1k import (
 from tools.reference.composition1k import composite
 
 SIZES = {  # background (width, height) for a foreground of 37 x 29
-    "same": (37, 29), "larger": (60, 50), "narrower": (20, 50), "lower": (60, 13), "smaller_both": (11, 9),
-    "one_pixel_less": (36, 28), "wide_and_low": (36, 5), "tall_and_thin": (3, 200), "single_pixel": (1, 1),
-}  # fmt: skip
+    "same": (37, 29),
+    "larger": (60, 50),
+    "narrower": (20, 50),
+    "lower": (60, 13),
+    "smaller_both": (11, 9),
+    "one_pixel_less": (36, 28),
+    "wide_and_low": (36, 5),
+    "tall_and_thin": (3, 200),
+    "single_pixel": (1, 1),
+}
 
 
 def picture(size: tuple[int, int], seed: int, mode: str = "RGB") -> Image.Image:
@@ -129,9 +136,11 @@ def test_a_bad_part_leaves_nothing_behind(parts):
     damaged.write_bytes(item.background.read_bytes()[:60])
     small = parts / "small.png"
     picture((5, 5), 0, "L").save(small)
-    for bad in (Composite(item.name, item.foreground, item.alpha, damaged, item.trimap),
-                Composite(item.name, item.foreground, small, item.background, item.trimap),
-                Composite(item.name, item.foreground, item.alpha, item.background, small)):  # fmt: skip
+    for bad in (
+        Composite(item.name, item.foreground, item.alpha, damaged, item.trimap),
+        Composite(item.name, item.foreground, small, item.background, item.trimap),
+        Composite(item.name, item.foreground, item.alpha, item.background, small),
+    ):
         with pytest.raises(FileError, match=r"damaged|small|cat_1"):
             build(bad, parts / "out")
     assert [path for path in (parts / "out").rglob("*") if path.is_file()] == []

@@ -27,8 +27,10 @@ def test_a_folder_gives_each_name_always_the_same(tmp_path):
     for value in range(4):
         cv2.imwrite(str(tmp_path / f"{value}.png"), np.full((3, 3, 3), 60 * value, np.uint8))
     names = [f"image{number}" for number in range(30)] + ["\udcff no UTF-8"]
-    first, again = ([background.picture(name, 3, 3)[0, 0, 0] for name in names]
-                    for background in (Background.parse(str(tmp_path)), Background.parse(str(tmp_path))))  # fmt: skip
+    first, again = (
+        [background.picture(name, 3, 3)[0, 0, 0] for name in names]
+        for background in (Background.parse(str(tmp_path)), Background.parse(str(tmp_path)))
+    )
     assert first == again
     assert len(set(first)) == 4
 

@@ -28,9 +28,14 @@ def decode(path, decoder: str | None = None) -> tuple[list[int], list[np.ndarray
         return times, [frame.to_ndarray(format="rgba") for frame in frames]
 
 
-@pytest.mark.parametrize("suffix, decoder, tolerance, step", [
-    (".mov", None, 4, 1), (".mkv", None, 0, 30), (".webm", "libvpx-vp9", 12, 30),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "suffix, decoder, tolerance, step",
+    [
+        (".mov", None, 4, 1),
+        (".mkv", None, 0, 30),
+        (".webm", "libvpx-vp9", 12, 30),
+    ],
+)
 def test_alpha_and_times_survive(tmp_path, suffix, decoder, tolerance, step):
     """mkv and webm count in milliseconds, which are 30 units of this time base."""
     times = [1001 * number for number in (0, 1, 2, 4, 5)]  # a frame is missing
@@ -52,8 +57,11 @@ def test_sequences_keep_numbers_and_gaps(tmp_path):
     (tmp_path / "notes.txt").write_text("no frame")
     clip = open_clip(tmp_path)
     assert [(frame.number, frame.name, int(frame.pixels()[0, 0, 0])) for frame in clip] == [
-        (7, "shot_0007", 7), (8, "shot_0008", 8), (10, "shot_0010", 10), (100, "shot_0100", 100)
-    ]  # fmt: skip
+        (7, "shot_0007", 7),
+        (8, "shot_0008", 8),
+        (10, "shot_0010", 10),
+        (100, "shot_0100", 100),
+    ]
 
 
 def test_what_is_no_clip_is_refused(tmp_path):

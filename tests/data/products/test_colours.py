@@ -93,9 +93,15 @@ def test_straight_unless_premultiplied(tmp_path, name):
 def test_a_turned_photograph_gives_an_upright_cutout(tmp_path, orientation):
     upright = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
     as_stored = {
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.swapaxes(0, 1),
-        6: upright.swapaxes(0, 1)[::-1], 7: upright[::-1, ::-1].swapaxes(0, 1), 8: upright.swapaxes(0, 1)[:, ::-1],
-    }[orientation]  # fmt: skip
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: upright.swapaxes(0, 1)[::-1],
+        7: upright[::-1, ::-1].swapaxes(0, 1),
+        8: upright.swapaxes(0, 1)[:, ::-1],
+    }[orientation]
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = orientation, "by hand"
     Image.fromarray(np.ascontiguousarray(as_stored)).save(tmp_path / "photo.png", exif=exif, icc_profile=ICC)

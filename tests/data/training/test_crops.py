@@ -99,8 +99,20 @@ def turn(affine: np.ndarray) -> tuple:
     return scale_x, scale_y, angle
 
 
-NAMES = ("background", "unknown", "foreground", "alpha", "mean", "contrast", "top", "left", "canvas",
-         "scale x", "scale y", "angle")  # fmt: skip
+NAMES = (
+    "background",
+    "unknown",
+    "foreground",
+    "alpha",
+    "mean",
+    "contrast",
+    "top",
+    "left",
+    "canvas",
+    "scale x",
+    "scale y",
+    "angle",
+)
 
 
 @pytest.mark.parametrize("size", [(500, 620), (760, 1040)])

@@ -20,9 +20,12 @@ from tests.engine.training.test_trainer import curve, tiny
 from tests.test_train import assert_same
 
 CRITERIA = (
-    ViTMatteCriterion(), DiffMatteCriterion(), AEMatterCriterion(), MEDiffMatteCriterion(),
+    ViTMatteCriterion(),
+    DiffMatteCriterion(),
+    AEMatterCriterion(),
+    MEDiffMatteCriterion(),
     MEMatteCriterion(per_block=True, distill_known_weight=0.1),
-)  # fmt: skip
+)
 
 
 def outputs(count: int) -> dict[str, torch.Tensor]:
@@ -68,9 +71,15 @@ def test_losses_of_parts_add_up_to_those_of_the_whole(criterion):
 def run(folder, accumulate: int, *overrides: str):
     """Weights after a step of plain gradient descent, with batch norms frozen and routers without noise."""
     config = tiny(
-        folder, "train.max_iter=1", "lr_multiplier.warmup_factor=1.0", "train.total_batch_size=4",
-        "train.freeze_norms_from=0", "train.image_period=1000", f"train.accumulate={accumulate}", *overrides,
-    )  # fmt: skip
+        folder,
+        "train.max_iter=1",
+        "lr_multiplier.warmup_factor=1.0",
+        "train.total_batch_size=4",
+        "train.freeze_norms_from=0",
+        "train.image_period=1000",
+        f"train.accumulate={accumulate}",
+        *overrides,
+    )
     config.model.backbone.router_noise = 0.0
     # The published scale of the losses is meant for crops 64 times as large.
     config.optimizer = L(torch.optim.SGD)(params=L(parameter_groups)(lr=1 / 64, weight_decay=0.0))
@@ -88,8 +97,14 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(tmp_path):
 
 def test_a_resumed_run_that_accumulates_and_recomputes_goes_on_to_the_bit(tmp_path):
     """With a moving average too; a run that is stopped within a batch resumes before it."""
-    settings = ("train.accumulate=2", "train.checkpoint_activations=true", "train.ema_decay=0.9", "train.max_iter=3",
-                "train.checkpoint_period=2", "train.image_period=1000")  # fmt: skip
+    settings = (
+        "train.accumulate=2",
+        "train.checkpoint_activations=true",
+        "train.ema_decay=0.9",
+        "train.max_iter=3",
+        "train.checkpoint_period=2",
+        "train.image_period=1000",
+    )
     assert session.train(tiny(tmp_path / "whole", *settings), "tiny", resume=False)
     leave_checkpoint(tmp_path / "whole", tmp_path / "parts", "model_0000001.pth")
     assert session.train(tiny(tmp_path / "parts", *settings), "tiny", resume=True)

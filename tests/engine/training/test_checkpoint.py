@@ -72,8 +72,11 @@ def test_leftovers_of_a_kill_are_cleared_and_old_checkpoints_deleted(tmp_path):
         hook.after_step()
     checkpointer.save("model_best", tag=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        POINTER, "model_0000005.pth", "model_0000007.pth", "model_best.pth"
-    ]  # fmt: skip
+        POINTER,
+        "model_0000005.pth",
+        "model_0000007.pth",
+        "model_best.pth",
+    ]
     assert (tmp_path / POINTER).read_text() == "model_0000007.pth"
 
 

@@ -100,8 +100,10 @@ def test_differences_name_the_key_and_both_values() -> None:
     old = {"a": {"b": 1, "c": [1, 2]}, "same": "${a.b}", "gone": None}
     new = {"a": {"b": 2, "c": [1, 2, 3]}, "same": 1}
     assert manifest.differences(old, new) == [
-        ("a.b", 1, 2), ("gone", None, manifest.ABSENT), ("a.c.2", manifest.ABSENT, 3),
-    ]  # fmt: skip
+        ("a.b", 1, 2),
+        ("gone", None, manifest.ABSENT),
+        ("a.c.2", manifest.ABSENT, 3),
+    ]
 
 
 def resumed(first_run: Path, folder: Path, *overrides: str) -> tuple:

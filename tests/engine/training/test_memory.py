@@ -16,9 +16,16 @@ GB = 10**9
 
 @pytest.mark.parametrize(
     ("free", "plan"),
-    [(32, Plan(1, False)), (31, Plan(1, True)), (16, Plan(1, True)), (15, Plan(2, True)), (4, Plan(4, True)),
-     (2, Plan(8, True)), (1, None)],
-)  # fmt: skip
+    [
+        (32, Plan(1, False)),
+        (31, Plan(1, True)),
+        (16, Plan(1, True)),
+        (15, Plan(2, True)),
+        (4, Plan(4, True)),
+        (2, Plan(8, True)),
+        (1, None),
+    ],
+)
 def test_the_fastest_plan_that_fits_is_chosen(free, plan):
     assert choose({False: 4 * GB, True: 2 * GB}, free * GB, crops=8, least_parts=1) == plan
 

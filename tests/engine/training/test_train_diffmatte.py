@@ -50,9 +50,14 @@ def test_published_schedules(variant):
     config = load_config(CONFIGS / f"DiffMatte_{variant}.py")
     train, steps, data = config.train, config.lr_multiplier, config.dataloader.train.dataset.settings
     assert (
-        train.max_iter, train.checkpoint_period, config.model.self_align_stage2_step, list(steps.milestones),
-        list(steps["values"]), config.optimizer.params.lr, data.crop.size_px,
-    ) == PUBLISHED[variant]  # fmt: skip
+        train.max_iter,
+        train.checkpoint_period,
+        config.model.self_align_stage2_step,
+        list(steps.milestones),
+        list(steps["values"]),
+        config.optimizer.params.lr,
+        data.crop.size_px,
+    ) == PUBLISHED[variant]
     assert config.model.self_align_stage1_step is None and train.seed == 8282 and train.precision == "fp32"
     assert (steps.warmup_iters, steps.warmup_factor, config.optimizer.params.weight_decay) == (250, 0.001, 0.1)
     with torch.device("meta"):
@@ -67,8 +72,12 @@ def test_published_schedules(variant):
 
 
 def test_rates_fall_with_depth_in_diffmattes_vit():
-    names = ("model.backbone.pos_embed", "model.backbone.blocks.0.norm1.weight", "model.backbone.blocks.2.residual.x",
-             "model.decoder.time_embed.0.weight")  # fmt: skip
+    names = (
+        "model.backbone.pos_embed",
+        "model.backbone.blocks.0.norm1.weight",
+        "model.backbone.blocks.2.residual.x",
+        "model.decoder.time_embed.0.weight",
+    )
     assert [layer_factor(name, 12, 0.65) for name in names] == pytest.approx([0.65**13, 0.65**12, 1, 1])
     with pytest.raises(ValueError, match=r"numbered blocks of a ViT; this MattingNetwork has none: set it to null"):
         parameter_groups(MattingNetwork(), 1e-3, 0.1, layer_decay=0.65)
@@ -102,8 +111,13 @@ def pixels(index=0, side=64):
 
 
 def test_a_crop_is_learnt_by_heart(tmp_path):
-    settings = ("train.max_iter=150", "lr_multiplier.milestones=[120]", "optimizer.params.lr=5e-3",
-                "lr_multiplier.warmup_iters=10", "model.self_align_stage2_step=75")  # fmt: skip
+    settings = (
+        "train.max_iter=150",
+        "lr_multiplier.milestones=[120]",
+        "optimizer.params.lr=5e-3",
+        "lr_multiplier.warmup_iters=10",
+        "model.self_align_stage2_step=75",
+    )
     config = shrunk("DiffMatte_ViTS", tmp_path, *settings, length=1)
     assert run.train(config, "x", resume=False)
     found = [line["total_loss"] for line in lines(tmp_path)]
@@ -154,7 +168,8 @@ def test_validation_draws_noise_by_the_names_of_the_images(tmp_path, monkeypatch
 
 
 def test_half_precision(tmp_path):
-    config = shrunk("DiffMatte_ViTS", tmp_path, "train.max_iter=2", "train.precision=bf16",
-                    "model.self_align_stage2_step=1")  # fmt: skip
+    config = shrunk(
+        "DiffMatte_ViTS", tmp_path, "train.max_iter=2", "train.precision=bf16", "model.self_align_stage2_step=1"
+    )
     assert run.train(config, "x", resume=False)
     assert np.isfinite(lines(tmp_path)[-1]["total_loss"])

@@ -61,9 +61,16 @@ def test_the_recipe(name):
     spared = ("bias", "conv3", "conv4", "conv5", "convo", "start_conv")
     assert all((decay[name] == 0) == any(part in name for part in spared) for name in decay)
     if name == "AEMatter":
-        wanted = {"start_conv0.0.weight": 0, "conv4.0.weight": 0, "conv5.0.weight": 0, "convo.0.weight": 0,
-                  "conv1.0.weight": 1e-6, "emb.1.conv3.weight": 0, "trans.norm0.weight": 1e-6,
-                  "trans.layers.0.blocks.0.attn.relative_position_bias_table": 0}  # fmt: skip
+        wanted = {
+            "start_conv0.0.weight": 0,
+            "conv4.0.weight": 0,
+            "conv5.0.weight": 0,
+            "convo.0.weight": 0,
+            "conv1.0.weight": 1e-6,
+            "emb.1.conv3.weight": 0,
+            "trans.norm0.weight": 1e-6,
+            "trans.layers.0.blocks.0.attn.relative_position_bias_table": 0,
+        }
         assert {key: decay[key] for key in wanted} == wanted
 
 
@@ -108,8 +115,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path):
 
 
 def test_cheapmatting_learns_a_crop_by_heart(tmp_path):
-    config = shrunk("CheapMatting", tmp_path, "train.max_iter=50", "optimizer.params.lr=3e-3", "train.seed=2",
-                    "train.max_grad_norm=null", "train.total_batch_size=1", side=96, length=1)  # fmt: skip
+    config = shrunk(
+        "CheapMatting",
+        tmp_path,
+        "train.max_iter=50",
+        "optimizer.params.lr=3e-3",
+        "train.seed=2",
+        "train.max_grad_norm=null",
+        "train.total_batch_size=1",
+        side=96,
+        length=1,
+    )
     assert run.train(config, "x", resume=False)
     losses = [line["total_loss"] for line in lines(tmp_path)]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
@@ -146,9 +162,13 @@ def test_gradients_are_clipped_to_their_norm_in_every_config(tmp_path, trainers)
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_every_config_trains_and_knows_the_common_options(name):
-    config = load_config(CONFIGS / f"{name}.py", [
-        "train.max_grad_norm=1.0", "dataloader.train.dataset.settings.realworld.probability=0.5",
-    ])  # fmt: skip
+    config = load_config(
+        CONFIGS / f"{name}.py",
+        [
+            "train.max_grad_norm=1.0",
+            "dataloader.train.dataset.settings.realworld.probability=0.5",
+        ],
+    )
     assert {"model", "criterion", "dataloader", "optimizer", "lr_multiplier", "train"} <= config.keys()
     assert config.dataloader.train.dataset.settings.realworld.probability == 0.5
     assert instantiate(config.criterion) and instantiate(config.lr_multiplier)(0.5) > 0
@@ -161,10 +181,14 @@ def test_a_config_trains_on_its_folders_with_real_world_augmentation(tmp_path, m
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
     images = []
     for probability in (0.0, 1.0):
-        data = load_config(CONFIGS / "CheapMatting.py", [
-            f"dataloader.train.dataset.settings.realworld.probability={probability}",
-            "dataloader.train.dataset.settings.crop.size_px=96", "dataloader.train.num_workers=0",
-        ]).dataloader  # fmt: skip
+        data = load_config(
+            CONFIGS / "CheapMatting.py",
+            [
+                f"dataloader.train.dataset.settings.realworld.probability={probability}",
+                "dataloader.train.dataset.settings.crop.size_px=96",
+                "dataloader.train.num_workers=0",
+            ],
+        ).dataloader
         config = shrunk("CheapMatting", tmp_path / f"run{probability}", "train.max_iter=1")
         config.dataloader = data
         assert run.train(config, "x", resume=False)

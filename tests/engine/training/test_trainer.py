@@ -25,9 +25,14 @@ from tests.engine.synthetic import composite
 TINY = Path(__file__).with_name("tiny.py")
 # Matting terms are scaled for crops of 512 x 512 as published; on 64 x 64 they weigh 64 times as much.
 FAST = (
-    "train.max_iter=120", "lr_multiplier.milestones=[90]", "optimizer.params.lr=1e-2", "criterion.ratio_weight=64",
-    "train.log_period=20", "train.image_period=1000", "train.checkpoint_period=1000",
-)  # fmt: skip
+    "train.max_iter=120",
+    "lr_multiplier.milestones=[90]",
+    "optimizer.params.lr=1e-2",
+    "criterion.ratio_weight=64",
+    "train.log_period=20",
+    "train.image_period=1000",
+    "train.checkpoint_period=1000",
+)
 
 
 def tiny(output_dir, *overrides):
@@ -81,10 +86,21 @@ def test_the_share_of_kept_tokens_reaches_its_target(tmp_path, monkeypatch, star
 def test_metrics_and_pictures_are_written(tmp_path):
     lines = train(tmp_path, "train.max_iter=4", "train.image_period=2")
     assert {
-        "total_loss", "unknown_l1_loss", "known_l1_loss", "loss_pha_laplacian", "loss_gradient_penalty",
-        "mse_ratio_loss", "lr", "keep/router_0", "keep/router_1", "keep/total", "keep/target", "images_per_second",
-        "data_wait", "time",
-    } <= lines[-1].keys()  # fmt: skip
+        "total_loss",
+        "unknown_l1_loss",
+        "known_l1_loss",
+        "loss_pha_laplacian",
+        "loss_gradient_penalty",
+        "mse_ratio_loss",
+        "lr",
+        "keep/router_0",
+        "keep/router_1",
+        "keep/total",
+        "keep/target",
+        "images_per_second",
+        "data_wait",
+        "time",
+    } <= lines[-1].keys()
     assert [line["iteration"] for line in lines] == [0, 1, 2, 3]
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -171,9 +187,13 @@ def test_settings_that_cannot_work_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("pointer", "message"),
-    [(b"model_0000009.pth", "names model_0000009.pth, which is not there"), (b"\xff\xfe", "cannot be read"),
-     (b"", "which is not there"), (b"x" * 5000, "cannot be read")],
-)  # fmt: skip
+    [
+        (b"model_0000009.pth", "names model_0000009.pth, which is not there"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"", "which is not there"),
+        (b"x" * 5000, "cannot be read"),
+    ],
+)
 def test_a_damaged_pointer_to_the_last_checkpoint_is_told(tmp_path, pointer, message):
     (tmp_path / POINTER).write_bytes(pointer)
     with pytest.raises(ValueError, match=message):

@@ -23,16 +23,23 @@ def folder(tmp_path):
     for index in range(3):
         image, trimap, alpha = (part.numpy() for part in composite(index, 64))
         for kind, pixels in (
-            ("image", image.transpose(1, 2, 0)[..., ::-1] * 255), ("trimap", trimap[0]), ("alpha", alpha[0] * 255)
-        ):  # fmt: skip
+            ("image", image.transpose(1, 2, 0)[..., ::-1] * 255),
+            ("trimap", trimap[0]),
+            ("alpha", alpha[0] * 255),
+        ):
             (tmp_path / "val" / kind).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(tmp_path / "val" / kind / f"{index}.png"), np.rint(pixels).astype(np.uint8))
     return tmp_path / "val"
 
 
 def test_a_run_scores_itself_and_keeps_the_best(tmp_path, folder):
-    config = tiny(tmp_path / "run", f"train.validation_root={folder}", "train.eval_period=2", "train.max_iter=5",
-                  "train.log_period=1")  # fmt: skip
+    config = tiny(
+        tmp_path / "run",
+        f"train.validation_root={folder}",
+        "train.eval_period=2",
+        "train.max_iter=5",
+        "train.log_period=1",
+    )
     assert run.train(config, "tiny", resume=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.json").read_text().splitlines()]
     scored = {line["iteration"]: line["validation/sad"] for line in lines if "validation/sad" in line}
@@ -51,8 +58,10 @@ def test_the_scores_are_those_of_the_scoring_functions(tmp_path, folder):
     predictor = Predictor(model.student_copy(), device="cpu")
     single = []
     for index in range(3):
-        read = [cv2.imread(str(folder / kind / f"{index}.png"), flag)
-                for kind, flag in (("image", 1), ("trimap", 0), ("alpha", 0))]  # fmt: skip
+        read = [
+            cv2.imread(str(folder / kind / f"{index}.png"), flag)
+            for kind, flag in (("image", 1), ("trimap", 0), ("alpha", 0))
+        ]
         alpha = predictor.predict(np.ascontiguousarray(read[0][..., ::-1]), read[1])
         single.append(score_pair(np.rint(alpha * 255).astype(np.uint8), read[2], read[1]))
     for metric in METRICS:

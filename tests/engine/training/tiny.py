@@ -14,9 +14,15 @@ from tests.engine.synthetic import build_loader
 
 def backbone(routed: bool):
     return L(ViT)(
-        embed_dim=32, depth=4, num_heads=2, window_size=4, global_blocks=[1, 3], routed=routed, table_side=4,
+        embed_dim=32,
+        depth=4,
+        num_heads=2,
+        window_size=4,
+        global_blocks=[1, 3],
+        routed=routed,
+        table_side=4,
         pretrain_side=4,
-    )  # fmt: skip
+    )
 
 
 model = L(MEMatte)(

@@ -160,18 +160,24 @@ HOSTILE = {
     "millions of numbers": (b"\x80\x02(" + b"N" * 400_000 + b"l.", "more than 300000 steps"),
     "itself": (b"\x80\x02]q\x00h\x00a.", "a container that holds itself"),
     "strings": (
-        b"\x80\x02X" + struct.pack("<I", 10**6) + b"x" * 10**6 + b"q\x00"
-        + b"(" + b"c_codecs\nencode\nh\x00U\x05ascii\x86R" * 100 + b"t.",
+        b"\x80\x02X"
+        + struct.pack("<I", 10**6)
+        + b"x" * 10**6
+        + b"q\x00"
+        + b"("
+        + b"c_codecs\nencode\nh\x00U\x05ascii\x86R" * 100
+        + b"t.",
         "long strings, many times",
     ),
     "a storage": (
         b"\x80\x02(U\x07storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu\x8a\x06"
-        + (2**40).to_bytes(6, "little") + b"tQ.",
+        + (2**40).to_bytes(6, "little")
+        + b"tQ.",
         "a tensor that is larger than the file",
     ),
     "an object": (b"\x80\x02ctorch\nTensor\n)\x81.", "torch.Tensor"),
     "arguments": (b"\x80\x02ccollections\nOrderedDict\n]\x85R.", "an OrderedDict with arguments"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", HOSTILE)

@@ -166,8 +166,12 @@ def test_the_predictor_sees_the_reduced_part_and_returns_the_whole_picture() -> 
     assert (matte.alpha[trimap[0, 0].numpy() == 255] == 1).all()
     reduced, levels = reduce(*(tensor[..., top:bottom, left:right] for tensor in (image, trimap)), 128, 128)
     small = Predictor(small_mematte(), device="cpu").predict(reduced[0].permute(1, 2, 0).numpy(), levels[0, 0].numpy())
-    part = enlarge(torch.from_numpy(small)[None, None], reduced,
-                   image[..., top:bottom, left:right], trimap[..., top:bottom, left:right])  # fmt: skip
+    part = enlarge(
+        torch.from_numpy(small)[None, None],
+        reduced,
+        image[..., top:bottom, left:right],
+        trimap[..., top:bottom, left:right],
+    )
     np.testing.assert_allclose(matte.alpha[top:bottom, left:right], part[0, 0].numpy(), atol=1e-6)
 
 

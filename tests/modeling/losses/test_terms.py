@@ -72,8 +72,10 @@ def test_first_band_is_the_difference_from_a_gaussian_blur():
     np.testing.assert_allclose(bands[0][0, 0].numpy(), x[0, 0].numpy() - blurred, atol=1e-6)
     assert [tuple(band.shape[2:]) for band in bands] == [(48, 50), (24, 25), (12, 12), (6, 6), (3, 3)]
     halved = torch.nn.functional.avg_pool2d(torch.from_numpy(blurred).float()[None, None], 2)
-    torch.testing.assert_close(band_loss(x, torch.zeros_like(x)), sum(
-        2**k * band.abs().mean() for k, band in enumerate([bands[0], *gaussian_bands(halved, 4)])))  # fmt: skip
+    torch.testing.assert_close(
+        band_loss(x, torch.zeros_like(x)),
+        sum(2**k * band.abs().mean() for k, band in enumerate([bands[0], *gaussian_bands(halved, 4)])),
+    )
 
 
 def test_crops_too_small_for_bands_are_refused():

@@ -34,11 +34,15 @@ def check_schedule(path: Path, arrays: Arrays) -> list[Quantity]:
     for key in (key for key in arrays if key.startswith("n")):
         schedule = Schedule.create(int(key[1:]), scale=0.2)
         ours = {
-            "t": schedule.times[:-1], "t_next": schedule.times[1:],
-            "a": schedule.a[:-1], "a_next": schedule.a[1:],
-            "s": schedule.s[:-1], "s_next": schedule.s[1:],
-            "c": schedule.c, "log_variance": schedule.log_variance,
-        }  # fmt: skip
+            "t": schedule.times[:-1],
+            "t_next": schedule.times[1:],
+            "a": schedule.a[:-1],
+            "a_next": schedule.a[1:],
+            "s": schedule.s[:-1],
+            "s_next": schedule.s[1:],
+            "c": schedule.c,
+            "log_variance": schedule.log_variance,
+        }
         table = dict(zip(arrays["columns"].tolist(), arrays[key], strict=True))
         difference = max(largest_difference(values.numpy(), table[name]) for name, values in ours.items())
         quantities.append(Quantity(key, difference, 0))

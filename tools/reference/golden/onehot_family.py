@@ -21,10 +21,26 @@ from tools.reference.weights import fill_
 
 SMALLEST = Limits(chunk_tokens=64, tile_px=1)  # everything in the smallest pieces
 # Stored features hold every n-th channel.
-AEMATTER_STEPS = dict(stem_half=32, x1=24, x2=24, x3=24, x4=24, sem=16, emb=20, aeal1_padded=20, aeal2_padded=20,
-                      aeal3_padded=20, dec32=16, dec16=16, dec8=24, dec4=32, dec2=24)  # fmt: skip
-CHEAPMATTING_STEPS = dict(stem00=12, stem05=12, stem10=6, ppm=8, decoder_layer3=16, decoder_layer2=16,
-                          decoder_layer1=16, decoder_layer0=16)  # fmt: skip
+AEMATTER_STEPS = dict(
+    stem_half=32,
+    x1=24,
+    x2=24,
+    x3=24,
+    x4=24,
+    sem=16,
+    emb=20,
+    aeal1_padded=20,
+    aeal2_padded=20,
+    aeal3_padded=20,
+    dec32=16,
+    dec16=16,
+    dec8=24,
+    dec4=32,
+    dec2=24,
+)
+CHEAPMATTING_STEPS = dict(
+    stem00=12, stem05=12, stem10=6, ppm=8, decoder_layer3=16, decoder_layer2=16, decoder_layer1=16, decoder_layer0=16
+)
 CHEAPMATTING_STEPS |= {f"cell{i}": 24 for i in (0, 1, 3, 4, 5, 8, 9, 10, 13)}
 AEMATTER_SLOPES = "start_conv0.1 start_conv.1 start_conv.3 conv5.1 conv5.3 conv5.5 convo.1 convo.3".split()
 
