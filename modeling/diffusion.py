@@ -29,7 +29,7 @@ DEFAULT_SEED = 8282
 
 @dataclass(frozen=True)
 class Strategy:
-    """How to sample: `ddim` is deterministic given the initial noise, `ddpm` adds fresh noise at every step."""
+    """Sampler and steps: `ddim` is deterministic given its first noise, `ddpm` adds noise at every step."""
 
     sampler: Literal["ddim", "ddpm"]
     steps: int

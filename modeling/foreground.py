@@ -20,7 +20,7 @@ REGULARISATION = 1e-5
 SMALL_SIDE_PX, SMALL_SWEEPS, BIG_SWEEPS = 32, 10, 2
 SURE = 0.9  # alphas above this, or below one minus this, give the colours to start with
 _START_SIDE_PX = 1024  # the colours to start with are taken from so many rows and columns
-_TILE_PX, _TILE_PX_ON_DEVICES = 64, 512  # even, so that boxes agree about the checkerboard; large where calls are dear
+_TILE_PX, _TILE_PX_ON_DEVICES = 64, 512  # even, so that boxes agree about the checkerboard; large where calls cost much
 _TILES_IN_BOX = 16
 _BYTES_OF_PIXEL = 60  # image at 16 bits, alpha, result, coarser levels, masks
 
@@ -50,7 +50,7 @@ def memory_cost(height: int, width: int) -> int:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Boxes are so small that threads would mostly wait for each other, which on shared cores takes longest."""
+    """One thread: boxes are so small that several would mostly wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -216,7 +216,7 @@ def _relaxed(level: _Level, box: _Box, coarser: Tensor) -> Iterator[tuple[tuple[
 
 
 def _equations(states: list[Tensor], known: list[Tensor], index: int, size: tuple[int, int]) -> tuple:
-    """What stays the same from sweep to sweep for one of the four lattices.
+    """Constants of all sweeps for one of the four lattices.
 
     With a = alpha, b = 1 - a, neighbours' weights that sum to s and their mean colours (Fm, Bm), the least-squares
     colours of a pixel are Fm + a * r and Bm + b * r, where r = (image - a * Fm - b * Bm) / (s + a^2 + b^2).
@@ -224,7 +224,7 @@ def _equations(states: list[Tensor], known: list[Tensor], index: int, size: tupl
     y, x = divmod(index, 2)
     width, count = size[1], size[0] * size[1]
     neighbours = [(index ^ 1, x - 1), (index ^ 1, x), (index ^ 2, (y - 1) * width), (index ^ 2, y * width)]
-    # Rows run into each other, and those at two sides stay as they are; both only spoil the halo.
+    # Rows run into each other, and those at two sides stay as they are; both make only the halo wrong.
     start, stop = (1 - y) * width + y * (1 - x), count - y * width - (1 - y) * x
     pixels, cover = known[index][:3, start:stop], known[index][3, start:stop]
     weights = torch.stack([known[other][3, start + shift : stop + shift] for other, shift in neighbours])
@@ -238,9 +238,15 @@ def _equations(states: list[Tensor], known: list[Tensor], index: int, size: tupl
 
 
 def _update_(
-    target: Tensor, fore: Tensor, back: Tensor, neighbours: list[tuple[Tensor, Tensor]], pixels: Tensor, cover: Tensor,
-    rest: Tensor, gain: Tensor,
-) -> None:  # fmt: skip
+    target: Tensor,
+    fore: Tensor,
+    back: Tensor,
+    neighbours: list[tuple[Tensor, Tensor]],
+    pixels: Tensor,
+    cover: Tensor,
+    rest: Tensor,
+    gain: Tensor,
+) -> None:
     """One step of one lattice, from `_equations`; fore and back are the halves of target (6, m)."""
     torch.mul(*neighbours[0], out=target)
     for colours, weight in neighbours[1:]:

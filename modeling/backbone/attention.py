@@ -15,7 +15,7 @@ from ..precision import full_precision
 Kernel = Callable[..., Tensor]
 
 POLICY_EPS = 1e-6
-HELD_WEIGHTS = {"cpu": 2**21, "device": 2**27}  # attention weights in memory at a time: in its caches, and few launches
+HELD_WEIGHTS = {"cpu": 2**20, "device": 2**27}  # attention weights in memory at a time: in its caches, and few launches
 WIDE_ROW = 32  # keys per row from which adding the two terms is faster than spreading both by one matrix product
 
 

@@ -1,4 +1,4 @@
-"""Initial weights of attention that imitate those of pretrained transformers, for training without pretrained weights.
+"""Initial attention weights that imitate pretrained transformers, for training from scratch.
 
 After Trockman & Kolter, "Mimetic Initialization of Self-Attention Layers" (ICML 2023): the product of query and key
 weights is near a multiple of the identity, so that tokens attend to similar ones from the first step on (here: to

@@ -20,7 +20,7 @@ TIME_DIM = 32
 
 @dataclass
 class Constants:
-    """What one image (or tile) contributes to every step.
+    """Contribution of one image (or tile) to every step.
 
     Attributes:
         first: image and trimap part of the first down block's convolution and shortcut, (B, c, H / 2, W / 2) each.
@@ -47,7 +47,7 @@ class _Block(nn.Module):
         self.emb_layers = nn.Sequential(nn.Linear(TIME_DIM, out_channels), nn.ReLU())
 
     def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The part before the time enters: resized main branch and shortcut."""
+        """Part before the time enters: resized main branch and shortcut."""
         raise NotImplementedError
 
     def join(self, branches: tuple[Tensor, Tensor], time: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class DownBlock(_Block):
         return self.conv1(x), self.downsample.op(x)
 
     def partial_branches(self, x: Tensor, channels: slice) -> tuple[Tensor, Tensor]:
-        """What some of the input channels contribute to `branches`; contributions of all channels add up to it."""
+        """Contribution of some input channels to `branches`; those of all channels add up to it."""
         convs = (self.conv1, self.downsample.op)
         main, shortcut = (F.conv2d(x, conv.weight[:, channels], stride=2, padding=1) for conv in convs)
         return main, shortcut
@@ -128,7 +128,7 @@ class DiffusionDecoder(Recomputing):
         self.matting_head = MattingHead(up_channels[-1], head_channels)
 
     def prepare(self, feature: Tensor, condition: Tensor) -> Constants:
-        """Compute what all steps share.
+        """Compute the part that all steps share.
 
         Args:
             feature: (B, C, H / stride, W / stride) from the encoder.

@@ -1,4 +1,4 @@
-"""How much may be worked on at once, and the cost model that chooses it from a memory budget."""
+"""Bounds on intermediate results, chosen from a memory budget by a cost model."""
 
 import logging
 import re

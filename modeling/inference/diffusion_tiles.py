@@ -17,7 +17,7 @@ KEPT_TILES = 8
 
 
 class Reach(NamedTuple):
-    """How far, in pixels of the image, an output pixel depends on the two inputs of the decoder."""
+    """Distance in pixels over which an output pixel depends on the two inputs of the decoder."""
 
     image_px: int
     feature_px: int

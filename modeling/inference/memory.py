@@ -1,4 +1,4 @@
-"""What memory there is, and what this process has of it."""
+"""Memory of the machine and of this process."""
 
 import ctypes
 import os
@@ -33,7 +33,7 @@ def free(device: torch.device) -> int:
 
 
 def _left_in_cgroup() -> float:
-    """What a container may still take; infinite where there is no limit."""
+    """Bytes that a container may still take; infinite where there is no limit."""
     try:
         limit = (_CGROUP / "memory.max").read_text().strip()
         return float("inf") if limit == "max" else int(limit) - int((_CGROUP / "memory.current").read_text())
@@ -76,6 +76,6 @@ def _status(name: str) -> int:
 
 
 def _peak_resident() -> int:
-    """What every Unix knows; on Linux it would include the process that started this one."""
+    """Peak as every Unix knows it; on Linux it would include the process that started this one."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""From an image and a trimap in memory to an alpha matte."""
+"""Alpha mattes of images in memory."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence

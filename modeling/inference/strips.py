@@ -1,4 +1,4 @@
-"""Working through a token grid a few rows at a time, so that wide intermediate results stay small."""
+"""Strips of rows of a token grid, so that wide intermediate results stay small."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

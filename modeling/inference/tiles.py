@@ -1,4 +1,4 @@
-"""Which tiles to decode, and with how much context, so that tiles give exactly what the whole image gives."""
+"""Choice of decoder tiles, with the context that makes them equal to the whole image."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -25,8 +25,8 @@ class Box(NamedTuple):
 
     def grown(self, by: int, height: int, width: int) -> "Box":
         """The box with `by` cells more on each side, cut at a grid of height x width cells."""
-        return Box(max(self.top - by, 0), min(self.bottom + by, height),
-                   max(self.left - by, 0), min(self.right + by, width))  # fmt: skip
+        top, bottom = max(self.top - by, 0), min(self.bottom + by, height)
+        return Box(top, bottom, max(self.left - by, 0), min(self.right + by, width))
 
     def pixels(self) -> tuple[int, int, int, int]:
         """top, bottom, left, right in pixels."""
@@ -121,7 +121,7 @@ def _prefix_costs(part: np.ndarray) -> np.ndarray:
 
 
 def grid(height: int, width: int, side: int) -> Iterator[Box]:
-    """Every cell of a height x width grid once, in boxes of at most `side` cells a side."""
+    """Every cell of a height x width grid once, in boxes of at most `side` cells per side."""
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield Box(top, min(top + side, height), left, min(left + side, width))

@@ -26,9 +26,15 @@ class OnCuda(Tensor):
     @staticmethod
     def __new__(cls, held: Tensor) -> "OnCuda":
         made = Tensor._make_wrapper_subclass(
-            cls, held.size(), strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype,
-            layout=held.layout, device=held.device, requires_grad=held.requires_grad,
-        )  # fmt: skip
+            cls,
+            held.size(),
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            layout=held.layout,
+            device=held.device,
+            requires_grad=held.requires_grad,
+        )
         made.held = held
         return made
 

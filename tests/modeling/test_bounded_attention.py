@@ -102,13 +102,15 @@ def outputs_and_gradients(recompute: bool) -> tuple[MattingOutput, dict[str, Ten
     return output, found | {name: part.float() for name, part in model.named_buffers()}
 
 
-def test_recomputed_activations_give_the_same_gradients_and_statistics() -> None:
-    """Batch norms in particular count each batch once."""
-    (output, found), (expected_output, expected) = (outputs_and_gradients(switch) for switch in (True, False))
-    assert torch.equal(output.alpha, expected_output.alpha)
+def test_recomputed_activations_give_the_same_gradients_and_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also around attention in parts; batch norms in particular count each batch once."""
+    expected_output, expected = outputs_and_gradients(False)
+    monkeypatch.setitem(attention.HELD_WEIGHTS, "cpu", 100)
+    output, found = outputs_and_gradients(True)
+    torch.testing.assert_close(output.alpha, expected_output.alpha, rtol=0, atol=1e-5)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-7, msg=name)
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5 * float(value.abs().max()) + 1e-7, msg=name)
 
 
 def test_recomputation_stores_less() -> None:
