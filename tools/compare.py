@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("compare")
 
+RECORD = "compare.json"
 LABEL = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]*")
 
 
@@ -103,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         models = check_arguments(args)
         pairs = find_pairs(args.data)
         outputs = [job for model in models for job in plan(pairs, args.output / "mattes" / model.label)]
-        checked([*outputs, *(Job(pair, args.output / "sheets" / f"{pair.name}.png") for pair in pairs)])
+        sheets = [Job(pair, args.output / "sheets" / f"{pair.name}.png") for pair in pairs]
+        weights = [path for model in models for path in (model.config, model.checkpoint)]
+        checked([*outputs, *sheets], read=weights, written=[args.output / RECORD])
         prepare_output(args.output)
     except (ValueError, OSError) as error:
         logger.error("%s", error)
@@ -133,7 +136,7 @@ def finish(comparison: "Comparison") -> int:
     with no_second_warning():
         images = [image for pair in comparison.pairs if (image := comparison.compare(pair))]
     try:
-        cli.write_json(comparison.output / "compare.json", comparison.record(images))
+        cli.write_json(comparison.output / RECORD, comparison.record(images))
     except FileError as error:
         logger.error("%s", error)
         return 1

@@ -32,6 +32,30 @@ def test_a_folder_and_again(files, caplog):
     assert "0 made, 2 there already" in caplog.text
 
 
+@pytest.mark.parametrize("other", [["--depth", "16"], ["--premultiplied"], ["--output-kind", "foreground"]])
+def test_files_of_other_settings_are_made_again(files, caplog, other):
+    caplog.set_level(logging.INFO)
+    for more, expected in (([], "2 made, 0 there"), (other, "2 made, 0 there"), (other, "0 made, 2 there")):
+        assert run(files, *more) == 0
+        assert expected in caplog.messages[-1]
+
+
+def test_an_empty_file_is_not_finished(files, caplog):
+    caplog.set_level(logging.INFO)
+    assert run(files) == 0
+    (files / "out/a.png").write_bytes(b"")
+    assert run(files) == 0
+    assert "1 made, 1 there already" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("victim", ["photos/a.png", "alphas/b.png", "out/a.png"])
+def test_the_summary_overwrites_nothing(files, victim, caplog):
+    before = (files / victim).read_bytes() if (files / victim).exists() else None
+    assert run(files, "--json", str(files / victim)) == 2
+    assert "would overwrite" in caplog.text
+    assert ((files / victim).read_bytes() if (files / victim).exists() else None) == before
+
+
 def test_one_file_as_exr(files):
     single = [str(files / name) for name in ("photos/a.png", "alphas/a.png", "cut.exr")]
     assert main([*single, "--format", "exr"]) == 0
