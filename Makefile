@@ -13,17 +13,20 @@ VENV_PYTHON := $(VENV)/bin/python
 # finds a set-up that was interrupted, and makes the environment anew.
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_APP := $(VENV)/.ready-app
 INCOMPLETE := $(VENV)/.incomplete
 USABLE := import sys, pip; sys.exit(sys.version_info < (3, 10))
 ifneq ($(shell $(VENV_PYTHON) -c "$(USABLE)" 2>/dev/null && echo yes),yes)
 BROKEN := broken-environment
 endif
 
-.PHONY: help setup test lint soak demo clean broken-environment
+.PHONY: help setup test test-page app lint soak demo clean broken-environment
 
 help:
 	@echo "make test    set up .venv, check the style, run the tests (PYTEST_ARGS='-k name' to choose)"
 	@echo "make demo    set up .venv, matte samples/ and score the result (CHECKPOINT=path CONFIG=path)"
+	@echo "make app     set up .venv with Gradio and serve the page for matting by hand (APP_ARGS='--port 8000')"
+	@echo "make test-page   the page's tests in Chromium (Debian: apt-get install chromium)"
 	@echo "make setup   only set up .venv, without the developers' packages"
 	@echo "make lint    only check the style"
 	@echo "make soak    fuzzing, kills, faults and a long run: the table in tests/soak/README.md (takes up to an hour)"
@@ -38,7 +41,7 @@ define install
 		'Python 3.10 or newer is needed, $(PYTHON) is ' + sys.version.split()[0] + '; choose another: make PYTHON=...')"
 	@if [ -e $(INCOMPLETE) ] || ! $(VENV_PYTHON) -c "$(USABLE)" 2>/dev/null; then \
 		echo "Creating $(VENV)"; rm -rf $(VENV); mkdir $(VENV); touch $(INCOMPLETE); "$(PYTHON)" -m venv $(VENV); fi
-	@touch $(INCOMPLETE); rm -f $(READY) $(READY_DEV)
+	@touch $(INCOMPLETE); rm -f $(READY) $(READY_DEV) $(READY_APP)
 	@echo "Installing $(1) into $(VENV) (torch with CUDA: some 3 GB the first time)"
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check "pip>=23"
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r $(1)
@@ -52,6 +55,18 @@ $(READY): requirements.txt tools/install_detectron2.py $(BROKEN)
 $(READY_DEV): requirements.txt requirements-dev.txt tools/install_detectron2.py $(BROKEN)
 	$(call install,requirements-dev.txt)
 	@touch $(READY_DEV)
+
+# The page's packages join the finished environment, in one call with the others, so that versions fit each other.
+$(READY_APP): requirements-app.txt $(READY)
+	@echo "Installing requirements-app.txt into $(VENV)"
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-app.txt
+	@touch $(READY_APP)
+
+app: $(READY_APP)
+	$(VENV_PYTHON) tools/app.py $(APP_ARGS)
+
+test-page: $(READY_DEV) $(READY_APP)
+	$(VENV_PYTHON) -m pytest tests/tools/page -rs
 
 test: lint
 	$(VENV_PYTHON) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)

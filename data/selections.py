@@ -73,11 +73,12 @@ class Box:
         return ",".join(f"{100 * number:.4g}%" if self.relative else f"{number:.6g}" for number in numbers)
 
 
-def mask_from_boxes(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
+def mask_from_boxes(image: np.ndarray, boxes: Sequence[Box], strokes: np.ndarray | None = None) -> np.ndarray:
     """Mask of the objects in boxes, one object each.
 
     Args:
         image: (H, W, 3) uint8.
+        strokes: further marks, as `mask_from_strokes` takes them.
 
     Returns:
         (H, W) uint8 of 0 and 255.
@@ -98,6 +99,9 @@ def mask_from_boxes(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
         hint[first_row : first_row + bottom - top, first_col : first_col + right - left] = cv2.GC_PR_FGD
         if (hint == cv2.GC_PR_FGD).all():  # the box is the whole picture: its frame stands for the surroundings
             _mark_frame(hint)
+        if strokes is not None:
+            hint[strokes[around] == STROKE_SURROUNDINGS] = cv2.GC_BGD
+            hint[strokes[around] == STROKE_OBJECT] = cv2.GC_FGD
         found = _separate(part, hint, keep_large=True)
         if not found.any():
             raise ValueError(f"box {box}: nothing in it differs from its surroundings; draw it tighter, or use strokes")

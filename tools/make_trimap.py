@@ -1,4 +1,6 @@
-"""Make trimaps from masks, alpha mattes or cut-outs (RGBA): one file or a whole folder.
+"""Make trimaps from masks, alpha mattes or cut-outs (RGBA), or by hand: one file or a whole folder.
+
+With --box or --strokes the first argument is the photograph, or a folder of photographs, itself.
 
 Exit codes: 0 all made, 1 some files failed, 2 wrong arguments.
 """
@@ -20,11 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
+from data.bands import Band
 from data.files import IMAGE_SUFFIXES, FileError, check_outputs, read_image, write_png
 from data.folders import images_by_name
 from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
 from data.parallel import outcomes
 from data.products.previews import overlay_trimap
+from data.selections import Box, mask_from_boxes, mask_from_strokes, read_strokes
 from engine.messages import log_to_terminal
 from tools import cli
 
@@ -51,7 +55,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="mask: cut at one half; alpha: soft values are unknown; instances: one trimap for each number, written as "
         "NAME_NUMBER.png; auto: alpha for files with an alpha channel, else mask",
     )
-    parser.add_argument("--band", metavar="WIDTH", help="both widths at once")
+    parser.add_argument(
+        "--box",
+        action="append",
+        metavar="X,Y,W,H",
+        help="box around the object in the photograph, in pixels or per cent (10%%,5%%,80%%,90%%); once per object",
+    )
+    parser.add_argument(
+        "--strokes",
+        type=Path,
+        metavar="FILE",
+        help="picture as large as the photograph with strokes: green or white on the object, red around it",
+    )
+    parser.add_argument(
+        "--band", metavar="WIDTH", help="both widths at once; by hand, without it, they follow the picture"
+    )
     for side, where in (("inner", "into"), ("outer", "out of")):
         parser.add_argument(
             f"--{side}",
@@ -67,7 +85,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="make again what is there")
     cli.add_workers(parser)
     args = parser.parse_args(argv)
+    args.follows = not (args.band or args.inner or args.outer)
     try:
+        args.box = [Box.parse(text) for text in args.box or ()]
         for side in ("inner", "outer"):
             text = getattr(args, side) or args.band
             setattr(args, side, Width.parse(text) if text else DEFAULT_WIDTH)
@@ -77,6 +97,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"{args.output}: trimaps are PNG files; end the name in .png")
     if args.image and not args.preview:
         parser.error("--image is for the overlays: name where they go with --preview")
+    if args.strokes and (args.box or args.mask.is_dir()):
+        parser.error("--strokes are for one photograph, without --box")
+    if (args.strokes or args.box) and (args.image or args.seed is not None or args.kind != "auto"):
+        parser.error("--image, --seed and --kind are for masks, not for --box and --strokes")
     return args
 
 
@@ -110,7 +134,7 @@ def refuse_overwriting(jobs: Sequence[Job], args: argparse.Namespace) -> None:
     outputs = [path for job in jobs for path in targets(job, args) if path]
     if args.kind == "instances":  # their numbers are not known yet, but what they could overwrite is there
         outputs = [file for path in outputs for file in path.parent.glob(f"{glob.escape(path.stem)}_*.png")]
-    check_outputs(outputs, (path for job in jobs for path in (job.mask, job.image) if path))
+    check_outputs(outputs, (path for job in jobs for path in (job.mask, job.image, args.strokes) if path))
 
 
 def work(job: Job, args: argparse.Namespace) -> int:
@@ -119,6 +143,10 @@ def work(job: Job, args: argparse.Namespace) -> int:
     instances = args.kind == "instances"
     if not instances and not args.overwrite and target.is_file() and (preview is None or preview.is_file()):
         return 0
+    if args.box or args.strokes:
+        found, image = by_hand(job.mask, args)
+        write_all(found, image, target, preview, instances)
+        return len(found)
     values = read_mask(job.mask, args.kind)
     if not values.any():
         raise FileError(f"{job.mask}: the mask is empty, there is no object in it")
@@ -132,12 +160,30 @@ def work(job: Job, args: argparse.Namespace) -> int:
         found = instance_trimaps(values, *widths)
     else:
         found = {0: trimap_from_mask(values, *widths)}
+    write_all(found, image, target, preview, instances)
+    return len(found)
+
+
+def by_hand(photograph: Path, args: argparse.Namespace) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """The trimap that boxes or strokes make, and the photograph."""
+    image = read_image(photograph)
+    if args.box:
+        values = mask_from_boxes(image, args.box)
+    else:
+        values = mask_from_strokes(image, read_strokes(args.strokes))
+    band = Band() if args.follows else Band(args.inner, args.outer)
+    return {0: band.trimap(image, values)}, image
+
+
+def write_all(
+    found: dict[int, np.ndarray], image: np.ndarray, target: Path, preview: Path | None, instances: bool
+) -> None:
+    """Write trimaps and, where `preview` names a file, overlays; of instances with their numbers."""
     for number, trimap in found.items():
         suffix = f"_{number}.png" if instances else ".png"
         if preview:
             write_png(preview.with_name(preview.stem + suffix), overlay_trimap(image, trimap))
         write_png(target.with_name(target.stem + suffix), trimap)
-    return len(found)
 
 
 @cli.command

@@ -46,6 +46,14 @@ def test_a_box_finds_its_object_and_several_boxes_find_several() -> None:
     assert overlap(mask_from_boxes(image, [left, right]), mask) > 0.97
 
 
+def test_strokes_correct_what_a_box_finds() -> None:
+    image, mask = photograph()
+    marked = np.zeros(mask.shape, np.uint8)
+    cv2.circle(marked, (240, 120), 30, 128, -1)
+    found = mask_from_boxes(image, [Box(40, 60, 270, 120)], marked)
+    assert overlap(found, left_only(mask)) > 0.9
+
+
 def test_a_large_photograph_is_refined_at_full_size() -> None:
     image, mask = photograph(1200, 1600)
     assert overlap(mask_from_boxes(image, [Box(260, 370, 440, 460)]), left_only(mask)) > 0.985

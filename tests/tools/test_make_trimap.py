@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.make_trimap import main
+from tools.make_trimap import main, parse
 
 
 @pytest.fixture
@@ -89,3 +89,18 @@ def test_an_output_over_an_input_is_refused_before_any_work(tmp_path, mask, monk
     assert main(["masks" if extra[0] == "folder" else "one.png", *extra, "--overwrite", "--workers", "1"]) == 2
     assert "would overwrite" in caplog.text
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
+def test_boxes_and_strokes_make_trimaps_of_photographs(tmp_path):
+    photograph = np.full((80, 120, 3), (60, 120, 60), np.uint8)
+    cv2.circle(photograph, (60, 40), 20, (30, 120, 220), -1)
+    strokes = np.zeros((80, 120, 4), np.uint8)
+    strokes[38:43, 55:66], strokes[4:8, 4:110] = (0, 255, 0, 255), (0, 0, 255, 255)
+    for name, pixels in (("photo.png", photograph), ("strokes.png", strokes)):
+        cv2.imwrite(str(tmp_path / name), pixels)
+    for name, options in (("a.png", ["--box", "30,10,60,60"]), ("b.png", ["--strokes", str(tmp_path / "strokes.png")])):
+        assert main([str(tmp_path / "photo.png"), str(tmp_path / name), *options, "--band", "4"]) == 0
+        trimap = cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)
+        assert (trimap[40, 60], trimap[2, 2], trimap[40, 40]) == (255, 0, 128)
+    with pytest.raises(SystemExit):
+        parse(["photo.png", "a.png", "--box", "1,2"])

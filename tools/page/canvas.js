@@ -1,0 +1,59 @@
+// Drawing on the view: strokes, boxes and an eraser on a canvas above the picture. Everything is delegated from the
+// document, since the page replaces the canvas with every photograph.
+(() => {
+  const colours = COLOURS;
+  let tool = "object", start = null, before = null;
+  const canvas = () => document.querySelector("#marks");
+  const point = (event) => {
+    const box = canvas().getBoundingClientRect();
+    return [((event.clientX - box.left) * canvas().width) / box.width, ((event.clientY - box.top) * canvas().height) / box.height];
+  };
+  const brush = () => Number(document.querySelector("#brush")?.value || 12);
+  const paint = (pen, from, to) => {
+    pen.globalCompositeOperation = tool === "eraser" ? "destination-out" : "source-over";
+    pen.strokeStyle = colours[tool] || "#000";
+    pen.lineCap = "round";
+    pen.lineWidth = brush();
+    pen.beginPath();
+    pen.moveTo(...from);
+    pen.lineTo(to[0] + 0.01, to[1]);
+    pen.stroke();
+  };
+  const outline = (pen, from, to) => {
+    pen.putImageData(before, 0, 0);
+    pen.globalCompositeOperation = "source-over";
+    pen.strokeStyle = colours.box;
+    pen.lineWidth = 4;
+    pen.strokeRect(Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1]));
+  };
+  document.addEventListener("pointerdown", (event) => {
+    if (event.target.id !== "marks") return;
+    event.preventDefault();
+    const pen = canvas().getContext("2d", { willReadFrequently: true });
+    start = point(event);
+    before = pen.getImageData(0, 0, canvas().width, canvas().height);
+    if (tool !== "box") paint(pen, start, start);
+  });
+  document.addEventListener("pointermove", (event) => {
+    if (!start || !canvas()) return;
+    const pen = canvas().getContext("2d", { willReadFrequently: true }), here = point(event);
+    if (tool === "box") outline(pen, start, here);
+    else {
+      paint(pen, start, here);
+      start = here;
+    }
+  });
+  document.addEventListener("pointerup", () => { start = null; });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-tool]");
+    if (!button) return;
+    const pen = canvas()?.getContext("2d", { willReadFrequently: true });
+    if (button.dataset.tool === "clear") pen?.clearRect(0, 0, canvas().width, canvas().height);
+    else if (button.dataset.tool === "undo") { if (before) pen?.putImageData(before, 0, 0); }
+    else {
+      tool = button.dataset.tool;
+      document.querySelectorAll("[data-tool]").forEach((other) => other.classList.toggle("chosen", other === button));
+    }
+  });
+  window.readMarks = () => (canvas() ? canvas().toDataURL("image/png") : "");
+})();
