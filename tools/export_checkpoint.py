@@ -43,7 +43,7 @@ Natural-image matting: alpha from an image and its trimap.
 | model | {name} |
 | weights | {tensors} tensors, {megabytes:.1f} MB, {dtype} |
 | config, step | {config}, {step} |
-| scores while training | {metrics} |
+| validation scores | {metrics} |
 | commit | {commit} |
 
 To be completed by whoever publishes this: licence of the weights, training data and their licences, limits.
@@ -152,10 +152,20 @@ def folder_files(tensors: "dict[str, Tensor]", known: dict[str, str], layout: st
         name=name,
         tensors=len(tensors),
         megabytes=len(weights) / 1e6,
-        **{key: known.get(key, "unknown") for key in ("dtype", "config", "step", "metrics", "commit")},
+        metrics=_scores(known),
+        **{key: known.get(key, "unknown") for key in ("dtype", "config", "step", "commit")},
     )
     files = {hub.WEIGHTS: weights, hub.CARD: card.encode()}
     return files | {key: f"{json.dumps(value, indent=2)}\n".encode() for key, value in configs.items()}
+
+
+def _scores(known: dict[str, str]) -> str:
+    """Validation scores of a run as a phrase."""
+    try:
+        scores = json.loads(known.get("metrics", ""))
+        return ", ".join(f"{name} {value:.4g}" for name, value in scores.items()) or "unknown"
+    except (ValueError, TypeError, AttributeError):  # not written by a run of this project
+        return "unknown"
 
 
 def check(args: argparse.Namespace) -> None:

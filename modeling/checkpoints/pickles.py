@@ -1,8 +1,8 @@
-"""Walking through a pickle without building it: bounds on work and memory, and names of what it asks for.
+"""A walk through a pickle that builds nothing: bounds on work and memory, and a list of allowed calls.
 
-Reading with `weights_only` keeps a pickle from running code, but not from asking for terabytes, for millions of
-containers, or for the hash of a tuple that holds itself a trillion times over. Files of PyTorch use a small part of the
-pickle format (protocol 2); this walk knows that part and refuses everything else.
+Reading with `weights_only` keeps a pickle from running code. It does not bound memory or time: a small file can request
+terabytes, create millions of containers, or use a tuple with 2^40 leaves as a key, whose hash takes forever. PyTorch's
+files use a small part of the pickle format (protocol 2); the walk knows that part and refuses everything else.
 """
 
 import re
@@ -45,11 +45,11 @@ class Refused(ValueError):
 
 
 class _Name(str):
-    """Of a class or function."""
+    """Name of a class or function."""
 
 
 class _Node:
-    """A container or tensor with what it holds; keys are left out."""
+    """Container or tensor with its parts, keys left out."""
 
     __slots__ = ("kind", "parts")
 
@@ -121,7 +121,7 @@ class Walk:
 
 
 def _check_items(root: object) -> None:
-    """Count what the result holds, each repetition again, without visiting anything twice."""
+    """Bound the number of items of the result, repetitions included, visiting each node once."""
     if not isinstance(root, _Node):
         return
     counts: dict[int, int] = {}

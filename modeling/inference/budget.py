@@ -31,12 +31,12 @@ class Limits:
     on_progress: Callable[[float], object] | None = field(default=None, compare=False, repr=False)
 
     def report(self, share: float) -> None:
-        """Tell the caller of the run how much of it is done."""
+        """Report the share of the run that is done."""
         if self.on_progress is not None:
             self.on_progress(share)
 
     def watch(self, items: Sequence[Item], first: float, last: float) -> Iterator[Item]:
-        """The items, reporting after each; shares of the run go from `first` to `last`."""
+        """Iterate over items, reporting after each; shares of the run go from `first` to `last`."""
         for index, item in enumerate(items, 1):
             yield item
             self.report(first + (last - first) * index / len(items))

@@ -192,7 +192,7 @@ class Predictor:
         self, image: Tensor, trimap: Tensor, name: str, progress: Progress | None
     ) -> tuple[Tensor, list[Tensor], Plan | None]:
         """Alpha (1, 1, H, W) and routing maps of checked tensors, on the CPU, and the part that the network saw."""
-        _ask_for_unknown(trimap)
+        _warn_of_mask(trimap)
         chosen = self._plan(image, trimap)
         keep: list[list[Tensor]] = []
         views = 8 if self.tta else 1
@@ -337,7 +337,7 @@ def _check_levels(trimap: np.ndarray | Tensor) -> None:
         raise ValueError(f"trimap has values {levels}...; only 0, 128 and 255 are defined: snap it first")
 
 
-def _ask_for_unknown(trimap: Tensor) -> None:
+def _warn_of_mask(trimap: Tensor) -> None:
     """Warn where a trimap looks like a mask, which would come back as it is."""
     foreground = trimap == 255
     if foreground.any() and not (foreground | (trimap == 0)).logical_not().any() and not foreground.all():

@@ -11,7 +11,7 @@ from .budget import Limits, fit
 
 
 class Ledger:
-    """Memory that running predictions on one device have been promised.
+    """Memory reserved by the running predictions on one device.
 
     A prediction that does not fit beside the running ones, even in smaller pieces, waits until one of them ends. Its
     token cap, which changes the result, is that of a prediction alone, so that results do not depend on other threads.
@@ -19,7 +19,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._promised: list[int] = []
+        self._reserved: list[int] = []
         self._base = 0  # held while nothing runs
 
     @contextmanager
@@ -40,23 +40,23 @@ class Ledger:
         with self._changed:
             while (chosen := self._fitting(limits, cost, held(), available())) is None:
                 self._changed.wait()
-            promise = cost(chosen)
-            self._promised.append(promise)
+            size = cost(chosen)
+            self._reserved.append(size)
         try:
             yield chosen
         finally:
             with self._changed:
-                self._promised.remove(promise)
+                self._reserved.remove(size)
                 self._changed.notify_all()
 
     def expected(self) -> int:
-        """Bytes that the process will hold at most, once all that runs has taken what it was promised."""
+        """Peak memory of the process in bytes, all reservations included."""
         with self._changed:
-            return self._base + sum(self._promised)
+            return self._base + sum(self._reserved)
 
     def _fitting(self, limits: Limits, cost: Callable[[Limits], int], held: int, available: int) -> Limits | None:
-        """Bounds beside the running predictions; None where it has to wait."""
-        if not self._promised:
+        """Bounds beside the running predictions; None to wait for one of them to end."""
+        if not self._reserved:
             self._base = held
         left = held + available - self._base
         try:
@@ -64,10 +64,10 @@ class Ledger:
         except ValueError as error:
             holding = f"the process itself holds {self._base / 1e9:.2f} GB (network and libraries)"
             raise ValueError(f"{error}; {holding}") from None
-        if not self._promised:
+        if not self._reserved:
             return alone
         try:
-            beside = fit(replace(limits, max_tokens=alone.max_tokens), cost, left - sum(self._promised))
+            beside = fit(replace(limits, max_tokens=alone.max_tokens), cost, left - sum(self._reserved))
         except ValueError:
             return None
         return beside if beside.max_tokens == alone.max_tokens else None

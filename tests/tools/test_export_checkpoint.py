@@ -1,6 +1,7 @@
 """Exported checkpoints: small, described, and what inference loads."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,7 @@ def test_a_folder_is_loaded_by_its_name(tmp_path, capsys):
     assert json.loads((tmp_path / "hub" / "config.json").read_text())["model"] == "MEMatte_T"
     card = (tmp_path / "hub" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: mematte\n") and "| config, step | MEMatte_T, 1500 |" in card
+    assert re.search(r"^\| validation scores \| sad [\d.]+, mse [\d.]+, .* \|$", card, re.MULTILINE)
     image, trimap, _ = (part.numpy() for part in composite(0, 64))
     image = np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8)
     wanted, found = (load(place, device="cpu").predict(image, trimap[0]) for place in ("MEMatte_T", tmp_path / "hub"))
