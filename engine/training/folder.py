@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import math
+import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -19,23 +20,45 @@ FINAL = "model_final.pth"
 _NUMBERED = re.compile(r"model_(\d+)\.pth")
 
 
+_held: set[int] = set()  # descriptors of locks, which processes forked from this one must not keep
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of `folder` for the duration of the block; the lock ends with the process.
+    """Keep other trainings out of `folder` for the duration of the block, or until this process ends.
 
     Raises:
         ValueError: another training holds it.
     """
-    with open(folder / LOCK, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"{folder}: another training writes there; wait for it to end, or choose another train.output_dir"
-            ) from error
-        except OSError as error:  # a file system without locks
-            logger.warning("%s: cannot be locked (%s); start no second training there", folder, error.strerror)
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    _held.add(descriptor)
+    try:
+        _lock(descriptor, folder)
         yield
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"{folder}: another training writes there; wait for it to end, or choose another train.output_dir"
+        ) from error
+    except OSError as error:  # a file system without locks
+        logger.warning("%s: cannot be locked (%s); start no second training there", folder, error.strerror)
+
+
+def _let_go() -> None:
+    """Close the locks in a forked process: a loading worker may outlive a run that was killed."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def numbered_checkpoints(folder: Path) -> list[Path]:

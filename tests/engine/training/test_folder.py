@@ -1,7 +1,9 @@
 """The output folder of a run: locked, never overwritten, resumed from an intact checkpoint."""
 
 import errno
+import multiprocessing
 import os
+import time
 
 import pytest
 import torch
@@ -33,6 +35,18 @@ def flip(path):
     data[place + 1] ^= 0xFF
     path.write_bytes(data)
     torch.load(path, weights_only=True)
+
+
+def test_a_worker_that_outlives_its_run_does_not_keep_the_folder(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    ready = fork.Event()
+    worker = fork.Process(target=lambda: (ready.set(), time.sleep(60)), daemon=True)
+    with locked(tmp_path):
+        worker.start()
+        assert ready.wait(30)
+    with locked(tmp_path):  # given back although the worker lives
+        assert worker.is_alive()
+    worker.kill()
 
 
 def test_flipped_bytes_are_noticed_and_the_checkpoint_before_is_taken(folder, caplog):
