@@ -8,6 +8,7 @@ loaded model: resident memory on a CPU (Linux), the allocator's on CUDA.
   python tools/benchmark.py --sizes 512 1024 2048 --output output/benchmark
   python tools/benchmark.py --sizes 2048 --who mematte mematte-published --dtypes fp32 bf16 --rounds 3
   python tools/benchmark.py --sizes 4872x6017 --who mematte --max-memory 2GB
+  python tools/benchmark.py --sizes 1024 2048 3072 --who mematte mematte-onnx --max-tokens 16384 --no-flops
 
 Exit codes: 0 all measured, 1 some contestants failed or stopped, 2 wrong arguments.
 """
@@ -31,7 +32,8 @@ from tools import cli
 if TYPE_CHECKING:
     from tools.benchmarks.worker import Point
 
-CONTESTANTS = ("mematte", "mematte-published", "vitmatte", "vitmatte-published", "transformers")
+CONTESTANTS = ("mematte", "mematte-published", "mematte-onnx", "vitmatte", "vitmatte-published", "transformers")
+DEFAULT_CONTESTANTS = [who for who in CONTESTANTS if who != "mematte-onnx"]  # needs requirements-onnx.txt
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -45,7 +47,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="WIDTHxHEIGHT",
         help="pixels, or the side of a square (default: 512 1024 1536 2048)",
     )
-    parser.add_argument("--who", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS, help="contestants")
+    parser.add_argument("--who", nargs="+", default=DEFAULT_CONTESTANTS, choices=CONTESTANTS, help="contestants")
     parser.add_argument("--variant", default="S", choices=["S", "B"], help="size of the networks (default: S)")
     parser.add_argument(
         "--unknown",

@@ -106,11 +106,13 @@ def tensors(point: Point) -> tuple[Tensor, Tensor]:
 
 def is_ours(point: Point) -> bool:
     """True if the network is one of this project."""
-    return not point.who.endswith("published") and point.who != "transformers"
+    return point.who == point.network
 
 
 def runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, list[int]]]:
     """Function from image and trimap to alpha and kept tokens per block."""
+    if point.who == "mematte-onnx":
+        return onnx_runner(point)
     model, dtype = load(point).to(point.device), DTYPES[point.dtype]
     if is_ours(point):
         predictor = Predictor(
@@ -138,6 +140,22 @@ def runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray,
         return alpha.cpu().numpy(), []
 
     return other
+
+
+def onnx_runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, list[int]]]:
+    """The exported backbone and decoder in onnxruntime."""
+    from tools.onnx_graphs.export import build_models, make_plan, prepared  # onnx is an optional requirement
+    from tools.onnx_graphs.runner import OnnxMatte
+
+    plan = make_plan(model := load(point), "net", None, False, {})
+    models = build_models(prepared(model, half=False), plan, ["split"])
+    network = OnnxMatte(*(model.SerializeToString() for model in models.values()), threads=point.threads)
+
+    def run(image: np.ndarray, trimap: np.ndarray) -> tuple[np.ndarray, list[int]]:
+        alpha, keep = network.run(image, trimap, point.max_tokens)
+        return alpha, keep.sum((1, 2)).tolist()
+
+    return run
 
 
 def transformers_model(ours: ViTMatte) -> nn.Module:
