@@ -235,9 +235,9 @@ def test_numbers_that_the_network_cannot_hold_are_refused(tmp_path: Path) -> Non
     state = {"weight": torch.full((2, 3), 1e300, dtype=torch.float64), "bias": torch.ones(2, dtype=torch.float64)}
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"1 not finite \(damaged\?\): weight"):
-        load_weights(nn.Linear(3, 2), tmp_path / "a.pth")
+        load_weights(Linear(3, 2), tmp_path / "a.pth")
 
 
 def test_the_suffix_may_be_written_in_capitals(tmp_path: Path) -> None:
     save_file({"weight": torch.ones(2, 3), "bias": torch.ones(2)}, tmp_path / "a.SAFETENSORS")
-    load_weights(nn.Linear(3, 2), tmp_path / "a.SAFETENSORS")
+    load_weights(Linear(3, 2), tmp_path / "a.SAFETENSORS")
