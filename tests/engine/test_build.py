@@ -61,9 +61,9 @@ def test_broken_config_files(tmp_path, content, message):
 def test_missing_config_and_other_kinds_of_file(tmp_path):
     with pytest.raises(ConfigError, match=r"x\.py: no such config file; the published ones are in configs/"):
         load_config(tmp_path / "x.py")
-    (tmp_path / "x.yaml").write_text("a: 1")
-    with pytest.raises(ConfigError, match=r"x\.yaml: a config is a Python file"):
-        load_config(tmp_path / "x.yaml")
+    (tmp_path / "x.toml").write_text("a: 1")
+    with pytest.raises(ConfigError, match=r"x\.toml: a config is a Python file"):
+        load_config(tmp_path / "x.toml")
 
 
 @pytest.mark.parametrize(
