@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .colour_samples import sampled_alpha
-from .inference.strips import row_strips
+from .strips import row_strips
 
 EPSILON = 1e-8  # variance of colours that counts as noise
 STEPS = 40

@@ -83,7 +83,6 @@ def test_networks_do_not_know_how_they_run_on_large_images() -> None:
     ]
     assert sorted(name(path) for path in importing) == [
         "modeling/__init__.py",
-        "modeling/closed_form.py",  # strips of rows
         "modeling/vitmatte.py",  # a prior that is defined by how it is computed on large images
     ]
 

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ..base import MattingOutput
 from ..cheapmatting import CheapMatting
+from ..strips import Strip, rows_within
 from .budget import ENCODED, Limits
 from .maps import double_rows, map_strips
 from .onehot import matte_padded, padded_size
-from .strips import Strip, rows_within
 
 _HEAD_HALO = 2
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..decoder.blocks import double
-from .strips import Strip, row_strips
+from ..strips import Strip, row_strips
 
 
 def double_rows(x: Tensor, first: int, last: int) -> Tensor:

@@ -13,8 +13,8 @@ from ..backbone.vit import Attention, Block, ResidualUnit, ViT
 from ..base import Encoding
 from ..inputs import model_input, published_size
 from ..precision import autocast_off, compute_dtype
+from ..strips import row_strips, rows_within
 from .budget import ENCODED, Limits
-from .strips import row_strips, rows_within
 
 HELD_WEIGHTS = 2**20  # attention weights that are in memory at a time where no fused kernel computes them
 
