@@ -72,6 +72,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="file to write: PNG for an alpha (default: NAME_alpha.png, or NAME_rgba.png and so on, in this folder)",
     )
+    add_masks(parser)
+    add_output(parser)
+    return parser
+
+
+def add_masks(parser: argparse.ArgumentParser) -> None:
+    """Options of masks and boxes that trimaps are made from."""
     masks = parser.add_argument_group("instead of trimaps")
     masks.add_argument(
         "--mask",
@@ -95,8 +102,6 @@ def build_parser() -> argparse.ArgumentParser:
         "90%%); once per object",
     )
     cli.add_band(masks)
-    add_output(parser)
-    return parser
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
