@@ -20,9 +20,16 @@ def restored(monkeypatch):
 
 def test_a_step_is_measured():
     found = training.measure(
-        config="ViTMatte_T", size=64, variant="recomputed", batch=1, steps=1, device="cpu", precision="fp32", workers=0,
+        config="ViTMatte_T",
+        size=64,
+        variant="recomputed",
+        batch=1,
+        steps=1,
+        device="cpu",
+        precision="fp32",
+        workers=0,
         threads=1,
-    )  # fmt: skip
+    )
     assert found["seconds"] > 0 and found["cpu_seconds"] > 0 and found["peak"] >= 0
     assert 0 < found["waiting"] < 1 and found["share"] > 0
 

@@ -127,8 +127,10 @@ class Session:
         if trimap is not None:
             made = read_trimap(trimap)
             if made.shape != size:
-                raise ValueError(f"the trimap is {made.shape[1]} x {made.shape[0]} pixels, the photograph {size[1]} x "
-                                 f"{size[0]}; they must be the same")  # fmt: skip
+                raise ValueError(
+                    f"the trimap is {made.shape[1]} x {made.shape[0]} pixels, the photograph {size[1]} x "
+                    f"{size[0]}; they must be the same"
+                )
         elif mask is not None:
             made = band.trimap(self.image, read_mask(mask, size=size))
         elif marks.boxes:

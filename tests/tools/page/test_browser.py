@@ -81,8 +81,9 @@ def upload(page, path: Path, where: str = "#photograph") -> None:
 
 def says(page, *words: str) -> str:
     """Wait until the page says one of the words; returns the sentence."""
-    page.wait_for_function("words => words.some(word => document.querySelector('#status').innerText.includes(word))",
-                           arg=list(words))  # fmt: skip
+    page.wait_for_function(
+        "words => words.some(word => document.querySelector('#status').innerText.includes(word))", arg=list(words)
+    )
     return page.locator("#status").inner_text()
 
 
