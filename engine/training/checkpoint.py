@@ -14,7 +14,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from data.files import remove_leftovers, replacing
-from engine.training.folder import POINTER, numbered_checkpoints
+from engine.training.run_folder import POINTER, numbered_checkpoints
 from modeling.checkpoints.files import CheckpointError, one_line, read_pickle
 from modeling.checkpoints.weights import mismatches
 

@@ -17,12 +17,12 @@ from omegaconf import DictConfig
 from data.training.sources import resolve_root
 from engine.training.average import WeightAverage
 from engine.training.checkpoint import AtomicCheckpointer
-from engine.training.folder import checkpoint_to_resume, locked
 from engine.training.manifest import continue_manifest, differences, make_manifest, write_manifest
-from engine.training.memory import Plan, plan_step
 from engine.training.parts import build_hooks, build_loader, build_network, build_optimizer, initial_weights
 from engine.training.processes import claim_device, distributed, share_cores
+from engine.training.run_folder import checkpoint_to_resume, locked
 from engine.training.settings import check_settings
+from engine.training.step_plan import Plan, plan_step
 from engine.training.trainer import MattingTrainer, choose_precision
 from engine.training.validation import format_scores, validate, validation_pairs
 from modeling.checkpoints.files import one_line
@@ -68,7 +68,7 @@ def prepare(config: DictConfig, name: str, resume: bool, overrides: Sequence[str
     """Build everything that a run needs, and find the iteration that it starts from; raises ValueError as `train`."""
     try:
         started = time.perf_counter()
-        trainer, start_iter = _prepare(config, name, resume, overrides)
+        trainer, start_iter = _build(config, name, resume, overrides)
         trainer.clock.add("setup", time.perf_counter() - started)
         return trainer, start_iter
     except (ValueError, OSError):
@@ -77,7 +77,7 @@ def prepare(config: DictConfig, name: str, resume: bool, overrides: Sequence[str
         raise ValueError(f"these settings do not make a run ({type(error).__name__}: {one_line(error)})") from error
 
 
-def _prepare(config: DictConfig, name: str, resume: bool, overrides: Sequence[str]) -> tuple[MattingTrainer, int]:
+def _build(config: DictConfig, name: str, resume: bool, overrides: Sequence[str]) -> tuple[MattingTrainer, int]:
     settings = config.train
     output_dir = Path(settings.output_dir)
     last = checkpoint_to_resume(output_dir, resume)

@@ -79,8 +79,8 @@ class MattingTrainer(SimpleTrainer):
     """detectron2's loop around one matting step: forward, criterion, backward, optimiser.
 
     Args:
-        model: bare; what it trains with beyond image and trimap it names in `training_inputs`, of what `_prepare` and
-            the loop know. `trainer.model` may afterwards be set to the same wrapped in DistributedDataParallel.
+        model: bare network; of the further inputs that `_extra_inputs` knows it gets those in its `training_inputs`.
+            `trainer.model` may afterwards be set to the same wrapped in DistributedDataParallel.
         criterion: one of modeling.losses.criteria.
         data_loader: endless batches of `image`, `trimap`, `alpha` tensors and their `name`s.
         optimizer: of the model's parameters.
@@ -175,7 +175,7 @@ class MattingTrainer(SimpleTrainer):
 
     def _part_step(self, part: Mapping[str, Any], mean: Mean, parts: int) -> dict[str, Tensor]:
         """Add the gradients of one part of the batch; returns its losses and shares of kept tokens."""
-        image, trimap, alpha = self._prepare(part)
+        image, trimap, alpha = self._to_device(part)
         output = self._forward(self.model, image, trimap, alpha)
         losses = self.criterion(output, alpha, trimap, mean)
         self.scaler.scale(sum(losses.values()) / parts).backward()
@@ -195,7 +195,7 @@ class MattingTrainer(SimpleTrainer):
         means = BatchMeans()
         with without_trace(self.bare, self.device), torch.no_grad():
             for part in parts:
-                image, trimap, alpha = self._prepare(part)
+                image, trimap, alpha = self._to_device(part)
                 routed = self.criterion.reads_policy
                 output = self._forward(self.bare, image, trimap, alpha) if routed else MattingOutput(alpha)
                 self.criterion(output, alpha, trimap, means.recorder())
@@ -204,7 +204,7 @@ class MattingTrainer(SimpleTrainer):
 
     def probe(self, part: Mapping[str, Any]) -> None:
         """Run forward and backward pass of some crops, for measuring; leaves gradients behind."""
-        image, trimap, alpha = self._prepare(part)
+        image, trimap, alpha = self._to_device(part)
         losses = self.criterion(self._forward(self.bare, image, trimap, alpha), alpha, trimap)
         sum(losses.values()).backward()
 
@@ -221,7 +221,7 @@ class MattingTrainer(SimpleTrainer):
                 raise
             raise (ValueError if isinstance(error, ValueError) else RuntimeError)(cause) from error
 
-    def _prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def _to_device(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         image, trimap, alpha = (batch[key].to(self.device, non_blocking=True) for key in ("image", "trimap", "alpha"))
         image, alpha = (part.float() / 255 if part.dtype == torch.uint8 else part for part in (image, alpha))
         return image, training_trimap(trimap), alpha

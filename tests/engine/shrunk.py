@@ -11,7 +11,7 @@ from detectron2.config import LazyConfig
 from omegaconf import DictConfig
 
 from engine.build import load_config
-from engine.training.folder import POINTER
+from engine.training.run_folder import POINTER
 from tests.engine.synthetic import build_loader
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -19,8 +19,8 @@ from engine.training.checkpoint import (
     restore_random_state,
     write_atomically,
 )
-from engine.training.folder import POINTER
 from engine.training.manifest import PhaseClock
+from engine.training.run_folder import POINTER
 from modeling.checkpoints.weights import CheckpointError, read_state_dict
 
 KILLS = 20

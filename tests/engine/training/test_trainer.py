@@ -15,8 +15,8 @@ from detectron2.config import instantiate
 
 from engine.build import load_config
 from engine.training import session as run
-from engine.training.folder import POINTER
 from engine.training.logits import bound_logits_
+from engine.training.run_folder import POINTER
 from engine.training.trainer import NonFiniteLoss, choose_precision
 from modeling.checkpoints.weights import load_weights
 from modeling.inference.predictor import Predictor

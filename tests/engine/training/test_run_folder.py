@@ -12,7 +12,7 @@ from torch import nn
 from data.files import writing
 from engine.training import session
 from engine.training.checkpoint import AtomicCheckpointer
-from engine.training.folder import POINTER, checkpoint_to_resume, locked
+from engine.training.run_folder import POINTER, checkpoint_to_resume, locked
 from modeling.checkpoints.files import CheckpointError
 from tests.engine.training.test_trainer import tiny
 

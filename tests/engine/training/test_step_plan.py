@@ -5,8 +5,8 @@ import logging
 import pytest
 import torch
 
-from engine.training import memory, session
-from engine.training.memory import Plan, choose
+from engine.training import session, step_plan
+from engine.training.step_plan import Plan, choose
 from engine.training.trainer import choose_precision
 from tests.engine.training.test_trainer import tiny
 from tests.test_train import assert_same
@@ -46,7 +46,7 @@ def test_a_bound_shapes_the_step_and_leaves_no_trace(tmp_path, monkeypatch, capl
     for key in ("model", "trainer", "random"):
         assert_same(plain[key], found[key])
 
-    monkeypatch.setattr(memory, "plan_step", None)  # is not asked again
+    monkeypatch.setattr(step_plan, "plan_step", None)  # is not asked again
     monkeypatch.setattr(session, "plan_step", None)
     trainer, _ = session.prepare(tiny(tmp_path / "bounded", *bounded, "train.max_iter=3"), "tiny", resume=True)
     assert trainer.accumulate == 2
