@@ -46,6 +46,12 @@ def test_equals_the_written_out_version(relation, mode):
     assert np.array_equal(blend_rows(np.asarray(foreground), np.asarray(fitted), first_channel(alpha)), expected)
 
 
+def test_backgrounds_above_the_limit_of_pillow_are_cut(monkeypatch):
+    background = picture((60, 50), 0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert np.array_equal(np.asarray(fit_background(background, (37, 29))), np.asarray(background)[:29, :37])
+
+
 def test_blend_equals_python_for_every_alpha():
     """All alphas with colours near and far: where the exact result is whole, rounding in the last bit decides."""
     rng = np.random.default_rng(0)
