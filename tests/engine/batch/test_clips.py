@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data.bands import Band
 from data.files import FileError
 from data.products.backgrounds import Background
 from data.products.clips import open_clip, write_video
@@ -16,6 +17,7 @@ from modeling.inference.predictor import Matte
 from tools import matte_clip
 
 RATE, TIME_BASE = Fraction(24), Fraction(1, 24000)
+BAND = Band.parse("2", None, None)  # one that follows the picture takes longer than the clip
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -43,7 +45,8 @@ def clip(tmp_path):
 
 
 def job(folder, output, kind="rgba", **more):
-    return open_job(folder / "clip.mov", folder / "mask.mkv", True, folder / output, Outputs([kind], **more), RATE)
+    clip, masks, outputs = folder / "clip.mov", folder / "mask.mkv", Outputs([kind], **more)
+    return open_job(clip, masks, True, folder / output, outputs, RATE, BAND)
 
 
 def test_a_video_gives_a_sequence(clip):
