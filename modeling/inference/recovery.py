@@ -45,7 +45,7 @@ def _like(tensor: Tensor, value: Tensor) -> Tensor:
 def on_device_or_cpu(function: Callable[[torch.device], Result], device: torch.device | str, needed: int = 0) -> Result:
     """`function(device)`, or `function(cpu)` where the device has less memory free than `needed`, or runs out of it."""
     device = torch.device(device)
-    if device.type == "cuda" and free(device) < needed:
+    if needed and device.type == "cuda" and free(device) < needed:
         logger.info("%s has less than %.2f GB free: computing on the CPU instead", device, needed / 1e9)
         return function(torch.device("cpu"))
     try:
