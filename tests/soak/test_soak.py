@@ -25,7 +25,7 @@ def test_short_soak(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     rows = [json.loads(path.read_text()) for path in sorted((tmp_path / "rows").iterdir())]
-    assert len(rows) == 10
+    assert len(rows) == 11
     assert all(row["crashes"] == row["hangs"] == "0" for row in rows)
     assert all(row[kind] == "0" for row in rows for kind in ("half-written", "lost", "unequal") if kind in row)
 
