@@ -48,9 +48,7 @@ class Foreground:
             return self._cutout(cache)[0]
         if ("colour", self.colour, 1) in cache:
             reduction = 1
-        colour = cache.get(
-            ("colour", self.colour, reduction), lambda: (read_image(self.colour, reduction, writeable=False),)
-        )[0]
+        colour = cache.get(("colour", self.colour, reduction), lambda: self._decoded(reduction))[0]
         reduced = tuple(-(-side // reduction) for side in size)
         if colour.shape[:2] not in (tuple(size), reduced):
             raise _unlike(self, size, image_size(self.colour))
