@@ -26,7 +26,7 @@ from ..checkpoints.files import read_metadata
 from .tiles import CELL_PX, cover, unknown_cells
 
 WorkingSize = int | Literal["auto", "full"]
-KNOWN = {"MEMatte_T": 1000, "ViTMatte_T": 1000}  # by config, for weights that state no size (docs/photographs.md)
+KNOWN = {"MEMatte_T": 640, "ViTMatte_T": 640}  # by config, for weights that state no size (docs/photographs.md)
 SMALLEST_PX = 64
 CONTEXT = 0.125  # of the unknown region's longer side, known pixels around it that the network sees
 TOLERANCE = 1.25  # pictures larger than the working size by less are computed as they are

@@ -134,7 +134,7 @@ def test_refuses_other_working_sizes(value: str | int) -> None:
 def test_auto_is_what_the_weights_state(tmp_path: Path) -> None:
     tensors = {"a": torch.zeros(1)}
     metadata = {
-        "stated": {"working_size_px": "640"},
+        "stated": {"working_size_px": "720"},
         "known": {"config": "MEMatte_T"},
         "published": {"config": "MEMatte_S_UHR395"},
         "silly": {"working_size_px": "-3"},
@@ -142,8 +142,8 @@ def test_auto_is_what_the_weights_state(tmp_path: Path) -> None:
     files = {name: tmp_path / f"{name}.safetensors" for name in metadata}
     for name, file in files.items():
         save_file(tensors, file, metadata[name])
-    assert resolve_working_size("auto", files["stated"]) == 640
-    assert resolve_working_size("auto", files["known"]) == 1000
+    assert resolve_working_size("auto", files["stated"]) == 720
+    assert resolve_working_size("auto", files["known"]) == 640
     assert resolve_working_size("auto", files["published"]) is None
     assert resolve_working_size("auto", files["silly"]) is None
     assert resolve_working_size("auto", None) is None
@@ -194,4 +194,4 @@ def test_the_budget_counts_what_the_network_sees() -> None:
 def test_the_shipped_weights_state_or_are_known_to_have_a_size() -> None:
     weights = Path(__file__).resolve().parents[3] / "weights"
     sizes = {path.stem: resolve_working_size("auto", path) for path in sorted(weights.glob("*.safetensors"))}
-    assert set(sizes.values()) == {1000}, sizes
+    assert set(sizes.values()) == {640}, sizes

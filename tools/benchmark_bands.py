@@ -1,0 +1,101 @@
+"""Unknown bands of masks on images with true alphas: --band auto beside fixed widths, for good and for bad masks.
+
+Masks are made from the true alpha: cut at one half (exact), displaced by 4 and 8 pixels, and as polygons. Per band and
+kind of mask the table has: share of the fractional pixels inside the band, share of the picture that is unknown, and
+the SAD / 1000 of the whole picture, of the trimap alone (its known pixels) or, with --matte, of the network's alpha.
+
+  python tools/benchmark_bands.py --data-dir Datasets/photographs --matte
+
+Exit codes: 0 all done, 2 wrong arguments.
+"""
+
+import argparse
+import logging
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data.bands import Band
+from data.files import read_alpha, read_image
+from data.masks import binary
+from engine.build import build_model, shipped_config
+from engine.messages import log_to_terminal
+from engine.training.validation import validation_pairs
+from modeling import Predictor
+
+ROOT = Path(__file__).resolve().parents[1]
+logger = logging.getLogger("benchmark_bands")
+BANDS = ("auto", "8", "16", "32")
+POLYGON_PX = 6  # how far a polygon may be from the outline
+FRACTIONAL = (13, 242)  # levels of alpha that count as neither opaque nor transparent
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="images and alphas (and trimaps)")
+    parser.add_argument("--matte", action="store_true", help="run the network on each trimap")
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / "weights/MEMatte_T.safetensors", metavar="FILE",
+                        help="weights that name their config (default: the shipped MEMatte-T)")  # fmt: skip
+    return parser.parse_args(argv)
+
+
+def masks(alpha: np.ndarray, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Masks of an alpha (H, W) uint8: exact, displaced in a random direction, polygon."""
+    mask, rng = binary(alpha), np.random.default_rng(seed)
+    yield "exact", mask
+    for distance in (4, 8):
+        angle = rng.uniform(0, 2 * np.pi)
+        shift = np.float32([[1, 0, distance * np.cos(angle)], [0, 1, distance * np.sin(angle)]])
+        moved = cv2.warpAffine(mask, shift, mask.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+        yield f"displaced {distance} px", binary(moved)
+    outlines = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
+    polygons = [cv2.approxPolyDP(outline, POLYGON_PX, True) for outline in outlines if cv2.contourArea(outline) > 60]
+    yield "polygon", cv2.fillPoly(np.zeros_like(mask), polygons, 255)
+
+
+def measure(image: np.ndarray, alpha: np.ndarray, mask: np.ndarray, band: str, predictor: Predictor | None) -> tuple:
+    """Share of fractional pixels in the band, share of unknown pixels, SAD / 1000 of the whole picture."""
+    trimap = Band.parse(band).trimap(image, mask)
+    fractional, unknown = (alpha >= FRACTIONAL[0]) & (alpha <= FRACTIONAL[1]), trimap == 128
+    if predictor is None:
+        error = np.abs(trimap / 255.0 - alpha / 255.0)[~unknown]
+    else:
+        error = np.abs(predictor.predict(image, trimap) - alpha / np.float32(255))
+    covered = unknown[fractional].mean() if fractional.any() else np.nan
+    return float(covered), float(unknown.mean()), float(error.sum() / 1000)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    log_to_terminal(logging.WARNING)
+    args, results = parse(argv), defaultdict(list)
+    try:
+        predictor = None
+        if args.matte:
+            predictor = Predictor(build_model(shipped_config(args.checkpoint)), args.checkpoint)
+        for seed, pair in enumerate(validation_pairs(args.data_dir)):
+            image, alpha = read_image(pair.image), read_alpha(pair.alpha)
+            for kind, mask in masks(alpha, seed):
+                for band in BANDS:
+                    results[kind, band].append(measure(image, alpha, mask, band, predictor))
+    except (ValueError, OSError) as error:
+        logger.error("%s", error)
+        return 2
+    print("| mask | " + " | ".join(BANDS) + " |\n|---|" + "---|" * len(BANDS))
+    for kind in dict.fromkeys(kind for kind, _ in results):
+        cells = []
+        for band in BANDS:
+            covered, unknown, sad = np.nanmean(results[kind, band], axis=0)
+            cells.append(f"{100 * covered:.1f} %, {100 * unknown:.0f} %, {sad:.2f}")
+        print(f"| {kind} | " + " | ".join(cells) + " |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
