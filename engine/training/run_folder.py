@@ -92,7 +92,9 @@ def checkpoint_to_resume(folder: Path, resume: bool) -> Path | None:
         if damage is None:
             return path
         logger.warning("%s is damaged (%s): it is not used", path, damage)
-    raise CheckpointError(f"{folder}: no checkpoint is intact; start anew in another train.output_dir")
+    raise CheckpointError(
+        f"{path}: {damage}, and no earlier checkpoint is intact; start anew in another train.output_dir"
+    )
 
 
 def find_damage(path: Path) -> str | None:

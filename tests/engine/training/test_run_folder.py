@@ -56,7 +56,7 @@ def test_flipped_bytes_are_noticed_and_the_checkpoint_before_is_taken(folder, ca
     (folder / "model_0000003.pth").write_bytes((folder / "model_0000003.pth").read_bytes()[:-50])
     assert checkpoint_to_resume(folder, resume=True).name == "model_0000001.pth"
     flip(folder / "model_0000001.pth")
-    with pytest.raises(CheckpointError, match="no checkpoint is intact"):
+    with pytest.raises(CheckpointError, match="no earlier checkpoint is intact"):
         checkpoint_to_resume(folder, resume=True)
 
 
