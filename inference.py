@@ -217,7 +217,7 @@ def find_guided(args: argparse.Namespace) -> "list[Pair]":
 
 
 def make_guidance(args: argparse.Namespace) -> "Guidance":
-    """How trimaps are made where there are none; raises ValueError where the options do not say it."""
+    """Settings for making trimaps; raises ValueError where options are missing or conflict."""
     from data.guidance import Guidance
     from data.selections import Box
 

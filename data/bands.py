@@ -85,7 +85,7 @@ class Band:
 
     @classmethod
     def parse(cls, band: str | None = None, inner: str | None = None, outer: str | None = None) -> "Band":
-        """From texts: "auto", or a width as `Width.parse` takes it; `inner` and `outer` come before `band`."""
+        """Parse "auto" or a width as `Width.parse` takes it; `inner` and `outer` precede `band`."""
         texts = (inner or band or AUTO, outer or band or AUTO)
         return cls(*(None if text.strip() == AUTO else Width.parse(text) for text in texts))
 

@@ -13,7 +13,7 @@ from data.selections import Box, mask_from_boxes
 
 @dataclass(frozen=True)
 class Guidance:
-    """How trimaps are made.
+    """Settings of trimaps made from masks and boxes.
 
     Attributes:
         kind: of mask files, see `read_mask`.

@@ -37,7 +37,7 @@ class Box:
 
     @classmethod
     def parse(cls, text: str) -> "Box":
-        """From "x,y,width,height" in pixels, or in per cent with a % behind each number.
+        """Parse "x,y,width,height" in pixels, or in per cent with a % behind each number.
 
         Raises:
             ValueError: these are not four such numbers.

@@ -15,25 +15,12 @@ COMMAND = re.compile(r"python3? ((?:[\w/]+/)?\w+\.py)((?:[^\n`]|\\\n)*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 NOUN_CLAUSE = re.compile(r"(What|Where|Who|Whether|How|From)\b")
 README_LINES = 180
-DETECTRON2 = {
-    "--config-file",
-    "--num-gpus",
-    "--num-machines",
-    "--machine-rank",
-    "--dist-url",
-    "--resume",
-    "--eval-only",
-}
-FOREIGN = {
-    "--help",
-    "--nproc-per-node",
-    "--nnodes",
-    "--rdzv-backend",
-    "--rdzv-endpoint",
-    "--no-build-isolation",
-    "--rm",
-}
-FOREIGN |= {"--network", *DETECTRON2}  # options of other programs that the pages call
+# Options of other programs that the pages call: detectron2's launcher, torchrun, pip, docker, Slurm.
+FOREIGN = set(
+    """--config-file --num-gpus --num-machines --machine-rank --dist-url --resume --eval-only --help
+    --nproc-per-node --nnodes --rdzv-backend --rdzv-endpoint --max-restarts --no-build-isolation --rm --network
+    --cpus-per-task --gpus-per-node --nodes --ntasks-per-node --requeue --signal --time""".split()
+)
 STRINGS = {
     path: {
         node.value

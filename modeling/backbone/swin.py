@@ -91,7 +91,7 @@ class WindowAttention(nn.Module):
         return self.proj(out)
 
     def values(self, tokens: Tensor) -> Tensor:
-        """What a token that attends only to itself receives: (..., C) -> (..., C)."""
+        """Result for a token that attends only to itself: (..., C) -> (..., C)."""
         dim = tokens.shape[-1]
         bias = self.qkv.bias[2 * dim :]
         return self.proj(F.linear(tokens, self.qkv.weight[2 * dim :], bias))

@@ -1,4 +1,4 @@
-"""From the name of a model or the place of its weights to a predictor."""
+"""Predictors by model name or location of the weights."""
 
 import re
 from pathlib import Path

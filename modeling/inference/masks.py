@@ -1,4 +1,4 @@
-"""From a mask to a trimap, without OpenCV.
+"""Trimaps from masks, without OpenCV.
 
 The command lines use `data.masks`, which follows each object by OpenCV's distances; the package needs torch alone, so
 it has this shorter rule of its own.

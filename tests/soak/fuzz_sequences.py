@@ -158,7 +158,7 @@ class Sequences:
         return last
 
     def _compare(self, folder: Path, module: str, arguments: list[str], output: str) -> None:
-        """What lies at the output equals the result in a fresh folder; videos are encoded anew each time."""
+        """True if the output equals the result in a fresh folder; videos are encoded anew each time."""
         if Path(output).suffix:
             return
         fresh = folder.parent / "fresh"

@@ -13,7 +13,7 @@ from tools.benchmarks import training
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
-    """What the written-out variant changes for the whole process."""
+    """Process-wide changes by the written-out variant."""
     monkeypatch.setattr(F, "scaled_dot_product_attention", F.scaled_dot_product_attention)
     monkeypatch.setattr(attention, "HELD_WEIGHTS", dict(attention.HELD_WEIGHTS))
 

@@ -15,7 +15,7 @@ TINY = Path(__file__).resolve().parents[1] / "engine" / "training" / "tiny.py"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """What a run with two overrides leaves: its config, and a checkpoint."""
+    """Files of a run with two overrides: config and checkpoint."""
     config = load_config(TINY, ["optimizer.params.lr=1e-3", "train.max_iter=7"])
     manifest = {"config": "tiny", "settings": describe(config, resolve=False)}
     write_manifest(manifest, tmp_path)

@@ -160,7 +160,7 @@ def build(models: Models, samples: dict[str, Path], folder: Path) -> gr.Blocks:
 
 
 class _Steps:
-    """What the buttons do. Each returns what is shown; errors that a user can act on become a sentence."""
+    """Callbacks of the buttons. Each returns what is shown; errors that a user can act on become a sentence."""
 
     def __init__(self, models: Models, samples: dict[str, Path], folder: Path) -> None:
         self.models, self.samples, self.folder = models, samples, folder

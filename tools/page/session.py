@@ -37,7 +37,7 @@ KINDS = {
 
 @dataclass
 class Marks:
-    """What was drawn on the view.
+    """Marks drawn on the view.
 
     Attributes:
         strokes: (h, w) uint8, as `mask_from_strokes` takes them.
@@ -51,7 +51,7 @@ class Marks:
 
     @classmethod
     def parse(cls, url: str, size: tuple[int, int]) -> "Marks":
-        """From the PNG data URL of the canvas; empty text is no mark.
+        """Parse the PNG data URL of the canvas; empty text is no mark.
 
         Raises:
             ValueError: it is no such picture, or of another size than the view.
@@ -74,7 +74,7 @@ class Marks:
 
     @classmethod
     def from_layer(cls, drawn: np.ndarray) -> "Marks":
-        """From the drawn layer, (h, w, 4) uint8 RGBA in the colours of the tools."""
+        """Parse the drawn layer, (h, w, 4) uint8 RGBA in the colours of the tools."""
         palette = np.array(list(COLOURS.values()), np.float32)
         nearest = np.stack([((drawn[..., :3] - colour) ** 2).sum(axis=2) for colour in palette]).argmin(axis=0)
         solid = drawn[..., 3] >= 128
