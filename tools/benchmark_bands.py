@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -24,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from data.bands import Band
 from data.files import read_alpha, read_image
 from data.masks import binary
-from engine.build import build_model, shipped_config
 from engine.messages import log_to_terminal
-from engine.training.validation import validation_pairs
-from modeling import Predictor
+from tools import cli
 
-ROOT = Path(__file__).resolve().parents[1]
+if TYPE_CHECKING:
+    from modeling import Predictor
+
 logger = logging.getLogger("benchmark_bands")
 BANDS = ("auto", "8", "16", "32")
 POLYGON_PX = 6  # how far a polygon may be from the outline
@@ -37,11 +38,17 @@ FRACTIONAL = (13, 242)  # levels of alpha that count as neither opaque nor trans
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line."""
+    parser = cli.make_parser(__doc__)
     parser.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="images and alphas (and trimaps)")
     parser.add_argument("--matte", action="store_true", help="run the network on each trimap")
-    parser.add_argument("--checkpoint", type=Path, default=ROOT / "weights/MEMatte_T.safetensors", metavar="FILE",
-                        help="weights that name their config (default: the shipped MEMatte-T)")  # fmt: skip
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=cli.SHIPPED,
+        metavar="FILE",
+        help="weights that name their config (default: the shipped MEMatte-T)",
+    )
     return parser.parse_args(argv)
 
 
@@ -59,7 +66,7 @@ def masks(alpha: np.ndarray, seed: int) -> Iterator[tuple[str, np.ndarray]]:
     yield "polygon", cv2.fillPoly(np.zeros_like(mask), polygons, 255)
 
 
-def measure(image: np.ndarray, alpha: np.ndarray, mask: np.ndarray, band: str, predictor: Predictor | None) -> tuple:
+def measure(image: np.ndarray, alpha: np.ndarray, mask: np.ndarray, band: str, predictor: "Predictor | None") -> tuple:
     """Share of fractional pixels in the band, share of unknown pixels, SAD / 1000 of the whole picture."""
     trimap = Band.parse(band).trimap(image, mask)
     fractional, unknown = (alpha >= FRACTIONAL[0]) & (alpha <= FRACTIONAL[1]), trimap == 128
@@ -71,10 +78,15 @@ def measure(image: np.ndarray, alpha: np.ndarray, mask: np.ndarray, band: str, p
     return float(covered), float(unknown.mean()), float(error.sum() / 1000)
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    log_to_terminal(logging.WARNING)
     args, results = parse(argv), defaultdict(list)
+    log_to_terminal(logging.WARNING)
+    from engine.build import build_model, shipped_config
+    from engine.training.validation import validation_pairs
+    from modeling import Predictor
+
     try:
         predictor = None
         if args.matte:
@@ -87,13 +99,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
-    print("| mask | " + " | ".join(BANDS) + " |\n|---|" + "---|" * len(BANDS))
+    cli.say("| mask | " + " | ".join(BANDS) + " |\n|---|" + "---|" * len(BANDS))
     for kind in dict.fromkeys(kind for kind, _ in results):
         cells = []
         for band in BANDS:
             covered, unknown, sad = np.nanmean(results[kind, band], axis=0)
             cells.append(f"{100 * covered:.1f} %, {100 * unknown:.0f} %, {sad:.2f}")
-        print(f"| {kind} | " + " | ".join(cells) + " |")
+        cli.say(f"| {kind} | " + " | ".join(cells) + " |")
     return 0
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")  # before the runs that tests of a module share
 def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,5 +1,6 @@
 """SIGKILL at random moments: afterwards every file is whole, and a resumed run ends where an undisturbed one does."""
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -22,6 +23,19 @@ from data.products.clips import open_clip, write_video
 from tests.modeling.small import small_mematte
 from tests.soak.pictures import scene, trimap
 from tools import matte_clip, prepare_composition1k
+
+PRELOADED = (  # by processes that give up the right to read this folder
+    "engine.batch.folders",
+    "engine.batch.outputs",
+    "engine.batch.processes",
+    "engine.build",
+    "modeling.inference.predictor",
+    "data.guidance",
+    "data.selections",
+    "data.products.backgrounds",
+    "data.records",
+    "tqdm.contrib.logging",
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG, TINY = str(Path(__file__).with_name("small.py")), str(ROOT / "tests" / "engine" / "training" / "tiny.py")
@@ -73,6 +87,8 @@ class Task:
 
 def start(main: Callable[[list[str]], int], arguments: list[str], log: Path | None = None) -> multiprocessing.Process:
     """Run a script in a process of its own, which has all modules already."""
+    for module in PRELOADED:
+        importlib.import_module(module)
     process = multiprocessing.get_context("fork").Process(target=_run, args=(main, arguments, log))
     process.start()
     return process
