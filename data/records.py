@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import struct
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,10 +9,12 @@ import numpy as np
 import OpenEXR
 from PIL import TiffImagePlugin
 
-KEY = "mematte"  # keyword of the PNG text, attribute of the EXR header, first word of the TIFF description
-PNG_HEADER_BYTES = 8 + 25  # signature and IHDR: what follows may be anything
+from .files.guard import check_file
+from .files.tags import KEY
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LONGEST = 2**16  # bytes of a record
+_MOST_CHUNKS = 64  # of a PNG file to look at; the record is the second
 _DESCRIPTION_TAG = 270
 
 
@@ -30,30 +30,11 @@ def fingerprint(contents: Iterable[bytes | np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """One chunk of a PNG file."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_with_record(data: bytes, record: str) -> bytes:
-    """The same PNG file with a record; without one, the same bytes."""
-    if not record:
-        return data
-    text = png_chunk(b"tEXt", KEY.encode() + b"\0" + record.encode("ascii"))
-    return data[:PNG_HEADER_BYTES] + text + data[PNG_HEADER_BYTES:]
-
-
-def tiff_description(record: str) -> str | None:
-    """Image description of a TIFF file with this record."""
-    return f"{KEY} {record}" if record else None
-
-
 def read_record(path: str | Path) -> str:
     """Record of a PNG, TIFF or EXR file; empty where there is none, or no such file."""
     path = Path(path)
     try:
-        if not path.is_file():
-            return ""
+        check_file(path)
         reader = {".png": _of_png, ".tif": _of_tiff, ".tiff": _of_tiff, ".exr": _of_exr}.get(path.suffix.lower())
         return reader(path) if reader else ""
     except Exception:  # damaged files raise many types; none of them was finished by this project
@@ -72,7 +53,11 @@ def _of_png(path: Path) -> str:
     with open(path, "rb") as file:
         if file.read(8) != _SIGNATURE:
             return ""
-        while (header := file.read(8)) and (kind := header[4:]) != b"IDAT":
+        for _ in range(_MOST_CHUNKS):
+            header = file.read(8)
+            kind = header[4:]
+            if len(header) < 8 or kind == b"IDAT":
+                break
             length = int.from_bytes(header[:4], "big")
             if kind == b"tEXt" and length <= _LONGEST:
                 key, _, text = file.read(length).partition(b"\0")

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from data.files.guard import FileError, reason
-from data.records import png_with_record
+from data.files.tags import png_with_record
 
 logger = logging.getLogger(__name__)
 

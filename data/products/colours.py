@@ -15,7 +15,7 @@ import OpenEXR
 import tifffile
 
 from data.files import FileError, Metadata, decode, encode_png, quantise, write_atomic
-from data.records import KEY, PNG_HEADER_BYTES, png_chunk, png_with_record, tiff_description
+from data.files.tags import KEY, PNG_HEADER_BYTES, png_chunk, png_with_record, tiff_description
 
 Depth = Literal["8", "16", "half", "float"]
 DEPTHS: dict[str, tuple[Depth, ...]] = {

@@ -1,4 +1,5 @@
 import io
+import os
 
 import cv2
 import numpy as np
@@ -6,8 +7,9 @@ import pytest
 from PIL import Image
 
 from data.files import write_alpha
+from data.files.tags import png_with_record
 from data.products.colours import write_colours
-from data.records import fingerprint, png_with_record, read_record
+from data.records import fingerprint, read_record
 
 RECORD = '{"kind": "rgba", "made": {"x": 1}}'
 
@@ -45,6 +47,17 @@ def test_damaged_files_have_no_record(tmp_path, content, suffix):
     (tmp_path / f"a{suffix}").write_bytes(content)
     assert read_record(tmp_path / f"a{suffix}") == ""
     assert read_record(tmp_path / "missing.png") == "" and read_record(tmp_path) == ""
+
+
+def test_files_without_end_are_not_searched(tmp_path):
+    sparse = tmp_path / "a.png"
+    sparse.write_bytes(b"\x89PNG\r\n\x1a\n")
+    os.truncate(sparse, 2**32)
+    assert read_record(sparse) == ""
+    os.truncate(sparse, 2**20)  # small enough to be read: 90,000 empty chunks
+    assert read_record(sparse) == ""
+    os.mkfifo(tmp_path / "b.png")
+    assert read_record(tmp_path / "b.png") == ""
 
 
 def test_fingerprints_tell_contents_and_shapes_apart():
