@@ -123,6 +123,16 @@ def test_scripts_explain_themselves(path: Path) -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < HELP_SECONDS
 
 
+def test_one_place_extends_the_path() -> None:
+    changing = [path for path in tracked() if path.suffix == ".py" and "sys.path.insert" in path.read_text()]
+    assert [name(path) for path in changing if path != Path(__file__).resolve()] == ["tools/tools.py"]
+
+
+def test_the_formatter_formats_everything() -> None:
+    mark = "# fmt: " + "skip"
+    assert [name(path) for path in tracked() if path.suffix == ".py" and mark in path.read_text()] == []
+
+
 def test_requirements_are_lower_bounds() -> None:
     lines = "".join(path.read_text() for path in sorted(ROOT.glob("requirements*.txt")))
     entries = [line for line in lines.splitlines() if line and not line.startswith(("#", "-r "))]

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import tools  # noqa: F401  (puts the repository on the path)
 from data.bands import Band
 from data.files import read_alpha, read_image
 from data.masks import binary

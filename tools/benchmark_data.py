@@ -9,10 +9,8 @@ Exit codes: 0 measured, 2 wrong arguments.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
 from tools import cli
 

@@ -16,10 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+import tools  # noqa: F401  (puts the repository on the path)
 
+ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = ("published", "bounded", "recomputed", "compiled")
 DEFAULT = "MEMatte_S_topk0.25_win_global_long"
 HEADER = (

@@ -14,11 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import cv2
 import numpy as np
 
+import tools  # noqa: F401  (puts the repository on the path)
 from data.files import FileError, check_outputs, read_alpha, read_cutout, read_image, read_trimap, to_uint8, write_png
 from data.folders import Pair, find_pairs
 from data.products.previews import checkerboard, over, overlay_trimap, panels

@@ -11,10 +11,8 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import tools  # noqa: F401  (puts the repository on the path)
 from tools import cli
 
 PACKAGES = (

@@ -18,8 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
 from tools.cli import command, make_parser, say
 

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from tqdm import tqdm
 
+import tools  # noqa: F401  (puts the repository on the path)
 from data.bands import Band
 from data.files import IMAGE_SUFFIXES, FileError, check_outputs, read_image, write_png
 from data.folders import images_by_name

@@ -12,8 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
 from tools import cli
 

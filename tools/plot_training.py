@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 
+import tools  # noqa: F401  (puts the repository on the path)
 from data.files import FileError
 from engine.messages import log_to_terminal
 from tools import cli

@@ -14,10 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from tqdm import tqdm
 
+import tools  # noqa: F401  (puts the repository on the path)
 from data.parallel import outcomes
 from data.prepare.composition1k import BACKGROUNDS_EACH, LAYOUT, build, plan, prepare_folders, read_list
 from engine.messages import log_to_terminal

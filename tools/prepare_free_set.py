@@ -18,11 +18,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
 from tqdm import tqdm
 
+import tools  # noqa: F401  (puts the repository on the path)
 from data.files import FileError, write_atomic
 from data.parallel import outcomes
 from data.prepare.drawn import KINDS

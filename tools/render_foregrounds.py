@@ -19,8 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import tools  # noqa: F401  (puts the repository on the path)
 from data.files import FileError, make_folder, remove_leftovers, write_atomic
 from data.parallel import outcomes
 from data.prepare.rendered.produce import GROUPS, KINDS, Rendering

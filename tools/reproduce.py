@@ -14,9 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+import tools  # noqa: F401  (puts the repository on the path)
 
 METRICS = ("sad", "mse", "grad", "conn")
 COMPOSITION_1K = {  # by config; as the authors report them

@@ -247,15 +247,14 @@ def linear_models(image: Tensor, alpha: Tensor) -> Tensor:
     mean_r, mean_g, mean_b = mean.split(1, dim=1)
     rr, gg, bb = (_windows(c * c) - m * m + SMOOTHING for c, m in ((r, mean_r), (g, mean_g), (b, mean_b)))
     rg, rb, gb = _windows(r * g) - mean_r * mean_g, _windows(r * b) - mean_r * mean_b, _windows(g * b) - mean_g * mean_b
-    adjugate = (gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg,
-                rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg)  # fmt: skip
+    adjugate = (gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg)  # first row; symmetric
+    adjugate += (rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg)  # second from its middle, and the last entry
     determinant = rr * adjugate[0] + rg * adjugate[1] + rb * adjugate[2]
     cross_r, cross_g, cross_b = cross.split(1, dim=1)
-    slopes = torch.cat([
-        adjugate[0] * cross_r + adjugate[1] * cross_g + adjugate[2] * cross_b,
-        adjugate[1] * cross_r + adjugate[3] * cross_g + adjugate[4] * cross_b,
-        adjugate[2] * cross_r + adjugate[4] * cross_g + adjugate[5] * cross_b,
-    ], dim=1)  # fmt: skip
+    slope_r = adjugate[0] * cross_r + adjugate[1] * cross_g + adjugate[2] * cross_b
+    slope_g = adjugate[1] * cross_r + adjugate[3] * cross_g + adjugate[4] * cross_b
+    slope_b = adjugate[2] * cross_r + adjugate[4] * cross_g + adjugate[5] * cross_b
+    slopes = torch.cat([slope_r, slope_g, slope_b], dim=1)  # (1, 3, h, w)
     return _windows(slopes / determinant)
 
 
