@@ -30,7 +30,7 @@ from tests.soak.pictures import all_images
 from tests.soak.summary import load, save, table, write_readme
 from tests.soak.watch import Tally, watched
 
-SEED, BLOCK = 1, 250
+SEED, BLOCK = 1, 50
 Row = dict[str, str]
 
 

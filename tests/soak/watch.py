@@ -13,7 +13,8 @@ from typing import Any
 
 import cv2
 
-HANG_SECONDS = 10
+HANG_SECONDS = 10  # of processor time, which other programs of the machine do not change
+SILENCE_SECONDS = 60  # of the clock, for cases that wait for something
 BUDGET_BYTES = 2 << 30  # what a case may add to the memory of the process
 _STATUS, _PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -25,7 +26,7 @@ class Outcome:
     Attributes:
         kind: "result", "refused" (one clear line), or what must not happen: "crash", "hang", "memory", "unclear".
         text: the line, or what is known of the fault.
-        seconds: that it took.
+        seconds: processor time that it took.
         peak: bytes that it added to the process.
     """
 
@@ -88,8 +89,8 @@ def watched(name: str, cases: Sequence[int], work: Callable[[int], str], setup: 
 
 
 def _next(receiver: Connection, child: multiprocessing.Process) -> Outcome:
-    if not receiver.poll(HANG_SECONDS + 20 * (not getattr(child, "begun", False))):  # the first waits for the setup
-        return Outcome("hang", f"no answer within {HANG_SECONDS} s", HANG_SECONDS)
+    if not receiver.poll(SILENCE_SECONDS * (1 + (not getattr(child, "begun", False)))):  # the first waits for the setup
+        return Outcome("hang", f"no answer within {SILENCE_SECONDS} s", HANG_SECONDS)
     child.begun = True
     try:
         return receiver.recv()
@@ -114,7 +115,7 @@ def _child(sender: Connection, cases: Sequence[int], work: Callable[[int], str],
 
 def attempt(work: Callable[[Any], str], case: Any) -> Outcome:
     """Do one case here and judge how it ended."""
-    held, start = _reset_peak(), time.perf_counter()
+    held, start = _reset_peak(), time.process_time()
     try:
         outcome = Outcome("result", work(case))
     except ValueError as error:
@@ -123,7 +124,7 @@ def attempt(work: Callable[[Any], str], case: Any) -> Outcome:
             outcome.kind = "unclear"
     except BaseException as error:
         outcome = Outcome("crash", f"{type(error).__name__}: {error}"[:400])
-    outcome.seconds, outcome.peak = time.perf_counter() - start, max(_status("VmHWM") - held, 0)
+    outcome.seconds, outcome.peak = time.process_time() - start, max(_status("VmHWM") - held, 0)
     if outcome.kind in ("result", "refused"):
         if outcome.seconds > HANG_SECONDS:
             outcome.kind = "hang"
