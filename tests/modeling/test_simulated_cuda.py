@@ -7,21 +7,57 @@ import numpy as np
 import pytest
 import torch
 
+from modeling.aematter import AEMatter
+from modeling.backbone.resnet import ResNet34D
+from modeling.backbone.swin import SwinStage
+from modeling.backbone.vit import ViT
 from modeling.base import MattingNetwork
+from modeling.cheapmatting import CheapMatting
+from modeling.decoder.diffusion_decoder import DiffusionDecoder
+from modeling.diffmatte import DiffMatte
 from modeling.foreground import estimate_foreground
 from modeling.inference import executors
 from modeling.inference.predictor import Predictor
-from modeling.losses.criteria import AEMatterCriterion, DiffMatteCriterion, MEMatteCriterion, ViTMatteCriterion
+from modeling.losses.criteria import (
+    AEMatterCriterion,
+    DiffMatteCriterion,
+    MEDiffMatteCriterion,
+    MEMatteCriterion,
+    ViTMatteCriterion,
+)
 from tests.modeling.inference.test_predictor import pair
 from tests.modeling.simulated_cuda import OnCuda, move_, simulated_cuda
-from tests.modeling.small import small_mematte, small_vit, small_vitmatte
+from tests.modeling.small import filled, small_mematte, small_vit, small_vitmatte
 from tests.modeling.test_diffmatte import small as small_diffmatte
-from tools.reference.golden import onehot_family as goldens
+from tests.modeling.test_mediffmatte import SIZES
+from tests.modeling.test_mediffmatte import small as small_mediffmatte
+
+HEIGHT, WIDTH = 48, 64
 
 
 def taught_mematte() -> MattingNetwork:
     model = small_mematte()
     model.attach_teacher(small_vit(routed=False))
+    return model
+
+
+def taught_mediffmatte() -> MattingNetwork:
+    model = small_mediffmatte(sample_strategy="ddim2")
+    model.attach_teacher(ViT(**SIZES))
+    return model
+
+
+def diffmatte_resnet() -> MattingNetwork:
+    decoder = DiffusionDecoder([7, 8, 8, 8, 8], [512, 8, 8, 8, 8, 8])
+    return DiffMatte(ResNet34D(depths=(1, 1, 1, 1)), decoder, sample_strategy="ddim2").eval()
+
+
+def short_aematter() -> MattingNetwork:
+    """Two blocks per stage, one of them shifted: the widths are fixed, and the others repeat."""
+    model = AEMatter().eval()
+    for stage in model.modules():
+        if isinstance(stage, SwinStage):
+            del stage.blocks[2:]
     return model
 
 
@@ -31,8 +67,10 @@ NETWORKS: dict[str, tuple[Callable[[], MattingNetwork], Callable]] = {
     "vitmatte with prior": (lambda: small_vitmatte(prior=True), ViTMatteCriterion()),
     "diffmatte": (lambda: small_diffmatte(sample_strategy="ddpm2"), DiffMatteCriterion()),
     "diffmatte swin": (lambda: small_diffmatte("swin", sample_strategy="ddim2"), DiffMatteCriterion()),
-    "aematter": (goldens.golden_aematter, AEMatterCriterion()),
-    "cheapmatting": (goldens.golden_cheapmatting, AEMatterCriterion()),
+    "diffmatte resnet": (diffmatte_resnet, DiffMatteCriterion()),
+    "mediffmatte": (taught_mediffmatte, MEDiffMatteCriterion(keep_ratio=0.25)),
+    "aematter": (short_aematter, AEMatterCriterion()),
+    "cheapmatting": (lambda: filled(CheapMatting()), AEMatterCriterion()),
 }
 ON_DEVICE = pytest.mark.parametrize("name", NETWORKS)
 
@@ -52,7 +90,7 @@ def test_the_device_refuses_what_cuda_would() -> None:
 @ON_DEVICE
 def test_inference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without inference mode, which tensors of such a class do not know."""
-    image, trimap = pair(64, 96)
+    image, trimap = pair(HEIGHT, WIDTH)
     model = NETWORKS[name][0]()
     expected = Predictor(copy.deepcopy(model), device="cpu", working_size="full").predict(image, trimap, "a")
     predictor = Predictor(model, device="cpu", working_size="full")
@@ -68,7 +106,7 @@ def test_inference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @ON_DEVICE
 def test_training_step(name: str) -> None:
     build, criterion = NETWORKS[name]
-    side = 96
+    side = 64
     generator = torch.Generator().manual_seed(0)
     image, alpha = (torch.rand(2, channels, side, side, generator=generator) for channels in (3, 1))
     trimap = torch.full((2, 1, side, side), 0.5)
