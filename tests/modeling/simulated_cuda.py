@@ -7,6 +7,7 @@ that mix them with tensors of the CPU raise, other than numbers without dimensio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -158,8 +159,14 @@ def move_(module: nn.Module) -> nn.Module:
     return module
 
 
+def _answers_for_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function of a kind of device, asked about the CPU where it is asked about CUDA."""
+    return lambda kind, *args, **kwargs: function("cpu" if _is_cuda(kind) else kind, *args, **kwargs)
+
+
 @contextmanager
 def simulated_cuda() -> Iterator[torch.device]:
-    """The pretended device, which tensors can be moved to inside the block."""
-    with _Requests():
+    """The pretended device, which tensors can be moved to inside the block; its autocast is that of the CPU."""
+    names = ("autocast", "is_autocast_enabled", "get_autocast_dtype")
+    with patch.multiple(torch, **{name: _answers_for_cpu(getattr(torch, name)) for name in names}), _Requests():
         yield CUDA

@@ -1,6 +1,5 @@
 """Inference, a training step and foreground estimation of every network on a pretended CUDA device."""
 
-import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +16,7 @@ from modeling.decoder.diffusion_decoder import DiffusionDecoder
 from modeling.diffmatte import DiffMatte
 from modeling.foreground import estimate_foreground
 from modeling.inference import executors
+from modeling.inference.devices import DType
 from modeling.inference.predictor import Predictor
 from modeling.losses.criteria import (
     AEMatterCriterion,
@@ -87,24 +87,27 @@ def test_the_device_refuses_what_cuda_would() -> None:
         assert torch.equal((there + here.to(device)).cpu(), torch.full((3,), 2.0))
 
 
-@ON_DEVICE
-def test_inference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "dtype", "tolerance"),
+    [*((name, "fp32", 1e-5) for name in NETWORKS), *((name, "bf16", 5e-3) for name in ("mematte", "aematter"))],
+)
+def test_inference(name: str, dtype: DType, tolerance: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without inference mode, which tensors of such a class do not know."""
     image, trimap = pair(HEIGHT, WIDTH)
-    model = NETWORKS[name][0]()
-    expected = Predictor(copy.deepcopy(model), device="cpu", working_size="full").predict(image, trimap, "a")
-    predictor = Predictor(model, device="cpu", working_size="full")
+    predictor = Predictor(NETWORKS[name][0](), device="cpu", dtype=dtype, working_size="full")
+    expected = predictor.predict(image, trimap, "a")
     monkeypatch.setattr("modeling.inference.predictor.matte", executors.matte.__wrapped__)
     monkeypatch.setattr(Predictor, "_compute", Predictor._compute.__wrapped__)
     with simulated_cuda() as device, torch.no_grad():
         move_(predictor.model)
         predictor.device = device
         alpha = predictor.predict(image, trimap, "a")
-    np.testing.assert_allclose(alpha, expected, atol=1e-5)
+    np.testing.assert_allclose(alpha, expected, rtol=0, atol=tolerance)
 
 
 @ON_DEVICE
 def test_training_step(name: str) -> None:
+    """In bf16, as the trainer computes it on a GPU."""
     build, criterion = NETWORKS[name]
     side = 64
     generator = torch.Generator().manual_seed(0)
@@ -115,7 +118,8 @@ def test_training_step(name: str) -> None:
     with simulated_cuda() as device:
         inputs = [part.to(device) for part in (image, trimap, alpha)]
         known = {"alpha": inputs[2], "iteration": 0}
-        output = model(*inputs[:2], **{name: known[name] for name in model.training_inputs})
+        with torch.autocast(device.type, torch.bfloat16):
+            output = model(*inputs[:2], **{name: known[name] for name in model.training_inputs})
         losses = criterion(output, inputs[2], inputs[1])
         sum(losses.values()).backward()
     trained = [part for part in model.parameters() if part.requires_grad and part.grad is not None]
