@@ -55,8 +55,17 @@ def real_path(path: str | Path) -> str:
     return os.path.realpath(path)
 
 
+def is_special(path: str | Path) -> bool:
+    """True for a pipe, a socket or a device, also behind links; False where nothing is there."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = ()) -> None:
-    """Refuse outputs that would overwrite an input or one another. Call it before work begins.
+    """Refuse outputs that would replace an input, a device or one another. Call it before work begins.
 
     Args:
         outputs: files that will be written.
@@ -67,6 +76,8 @@ def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = 
     """
     taken = {real_path(path): "an input" for path in inputs}
     for path in outputs:
+        if is_special(path):
+            raise FileError(f"{path}: is a pipe or a device; name a file for the output")
         place = real_path(path)
         if place in taken:
             raise FileError(f"{path}: the output would overwrite {taken[place]}; choose another place for it")

@@ -1,5 +1,6 @@
 """Writing files: one rounding, one PNG encoder, and an atomic writer."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -13,7 +14,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from data.files.guard import FileError, reason
+from data.files.guard import FileError, is_special, reason
 from data.files.tags import png_with_record
 
 logger = logging.getLogger(__name__)
@@ -40,10 +41,14 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def write_png(path: str | Path, pixels: np.ndarray) -> None:
-    """Write pixels as `encode_png` takes them, atomically; the folder is made if need be."""
+def write_png(path: str | Path, pixels: np.ndarray, record: str = "") -> None:
+    """Write pixels as `encode_png` takes them, atomically; the folder is made if need be.
+
+    Args:
+        record: as in `write_alpha`.
+    """
     make_folder(Path(path).parent)
-    write_atomic(path, encode_png(pixels))
+    write_atomic(path, png_with_record(encode_png(pixels), record))
 
 
 def write_alpha(path: str | Path, alpha: np.ndarray, bit_depth: int = 8, record: str = "") -> None:
@@ -93,6 +98,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     After an error, `path` stays as it was. Code that writes the file by its name must have closed it by the end.
     """
+    if path.is_dir() or is_special(path):  # a rename would put a file in the place of a pipe, or of /dev/null
+        raise OSError(errno.EEXIST, "it is a folder, a pipe or a device", str(path))
     file = _open_temporary(path.parent)
     try:
         yield file

@@ -40,5 +40,9 @@ def test_outputs_never_overwrite_inputs_or_one_another(tmp_path):
             files.check_outputs([tmp_path / output], [tmp_path / "in.png"])
     with pytest.raises(FileError, match=r"loop\.png: the output would overwrite an input"):
         files.check_outputs([loop], [loop])
+    os.mkfifo(tmp_path / "pipe")
+    for device in ("/dev/null", tmp_path / "pipe"):
+        with pytest.raises(FileError, match="is a pipe or a device; name a file"):
+            files.check_outputs([device])
     with pytest.raises(FileError, match="would overwrite another output"):
         files.check_outputs([tmp_path / "a", tmp_path / "folder" / "a"])

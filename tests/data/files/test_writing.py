@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from data import files
-from data.files import FileError, read_alpha, write_alpha
+from data.files import FileError, read_alpha, write_alpha, write_text
 
 
 def test_non_ascii_and_very_long_names(tmp_path):
@@ -79,6 +80,24 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         write_alpha(path, np.zeros((2, 2), np.float32))
     assert os.listdir(tmp_path) == ["a.png"]
     assert read_alpha(path).min() == 255
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder", "link to a device", "link to a folder"])
+def test_only_files_are_replaced(tmp_path, kind):
+    """As root, /dev/null would become a file."""
+    path = tmp_path / "out.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        os.mknod(path, 0o644 | stat.S_IFSOCK)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/null" if kind == "link to a device" else tmp_path)
+    mode = path.lstat().st_mode
+    with pytest.raises(FileError, match=r"out\.json: cannot be written \(it is a folder, a pipe or a device\)"):
+        write_text(path, "text")
+    assert path.lstat().st_mode == mode and [item.name for item in tmp_path.iterdir()] == ["out.json"]
 
 
 def test_data_reaches_the_disk_before_the_rename(tmp_path, monkeypatch):
