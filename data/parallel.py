@@ -13,16 +13,21 @@ from data.files import reason
 Item = TypeVar("Item")
 
 
-def outcomes(work: Callable[[Item], Any], items: Sequence[Item], workers: int) -> Iterator[tuple[Item, Any, str]]:
+def outcomes(
+    work: Callable[[Item], Any], items: Sequence[Item], workers: int, prepare: Callable[[], None] | None = None
+) -> Iterator[tuple[Item, Any, str]]:
     """Yield (item, result, "") or (item, None, what is wrong) as items are finished.
 
     `work` and the items travel to other processes; a `ValueError` or `OSError` counts as the item's own failure.
+
+    Args:
+        prepare: called in each further process, for example to set up its logging.
     """
     if workers <= 1 or len(items) <= 1:
         yield from ((item, *_attempt(work, item)) for item in items)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(items)), context, _one_thread) as pool:
+    with ProcessPoolExecutor(min(workers, len(items)), context, _prepare, (prepare,)) as pool:
         futures = {pool.submit(_attempt, work, item): item for item in items}
         for future in as_completed(futures):
             try:
@@ -38,5 +43,7 @@ def _attempt(work: Callable[[Item], Any], item: Item) -> tuple[Any, str]:
         return None, reason(error)
 
 
-def _one_thread() -> None:
+def _prepare(further: Callable[[], None] | None) -> None:
     cv2.setNumThreads(1)
+    if further is not None:
+        further()

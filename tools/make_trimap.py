@@ -8,6 +8,7 @@ Exit codes: 0 all made, 1 some files failed, 2 wrong arguments.
 import argparse
 import functools
 import glob
+import json
 import logging
 import os
 import sys
@@ -21,11 +22,13 @@ from tqdm import tqdm
 
 import tools  # noqa: F401  (puts the repository on the path)
 from data.bands import Band
-from data.files import IMAGE_SUFFIXES, FileError, check_outputs, read_image, write_png
+from data.files import IMAGE_SUFFIXES, FileError, check_outputs, read_bytes, read_image, write_png
 from data.folders import images_by_name
 from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
 from data.parallel import outcomes
+from data.products.colours import is_whole
 from data.products.previews import overlay_trimap
+from data.records import fingerprint, read_record
 from data.selections import Box, mask_from_boxes, mask_from_strokes, read_strokes
 from engine.messages import log_to_terminal
 from tools import cli
@@ -80,7 +83,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--preview", type=Path, help="also write overlays here; a file or a folder like the output")
     parser.add_argument("--image", type=Path, help="photograph or folder of them for the overlays (else the mask)")
-    parser.add_argument("--overwrite", action="store_true", help="make again what is there")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="make again what this command has finished before, by the record in each file",
+    )
     cli.add_workers(parser)
     args = parser.parse_args(argv)
     args.follows = not (args.band or args.inner or args.outer)
@@ -139,11 +146,13 @@ def work(job: Job, args: argparse.Namespace) -> int:
     """Write the trimaps of one mask; returns how many."""
     target, preview = targets(job, args)
     instances = args.kind == "instances"
-    if not instances and not args.overwrite and target.is_file() and (preview is None or preview.is_file()):
-        return 0
+    written = {path: record(kind, job, args) for kind, path in (("trimap", target), ("preview", preview)) if path}
+    if not instances and not args.overwrite and all(read_record(path) == made for path, made in written.items()):
+        if all(map(is_whole, written)):
+            return 0
     if args.box or args.strokes:
         found, image = by_hand(job.mask, args)
-        write_all(found, image, target, preview, instances)
+        write_all(found, image, target, preview, instances, written)
         return len(found)
     values = read_mask(job.mask, args.kind)
     if not values.any():
@@ -158,8 +167,16 @@ def work(job: Job, args: argparse.Namespace) -> int:
         found = instance_trimaps(values, *widths)
     else:
         found = {0: trimap_from_mask(values, *widths)}
-    write_all(found, image, target, preview, instances)
+    write_all(found, image, target, preview, instances, written)
     return len(found)
+
+
+def record(kind: str, job: Job, args: argparse.Namespace) -> str:
+    """Record of the settings and inputs of a file, as `data.records` reads it."""
+    files = [path for path in (job.mask, job.image, args.strokes) if path]
+    options = {name: str(getattr(args, name)) for name in ("kind", "box", "inner", "outer", "follows", "seed")}
+    parts = {"kind": kind, "inputs": fingerprint(map(read_bytes, files)), "made": {"name": job.name, **options}}
+    return json.dumps(parts, sort_keys=True)
 
 
 def by_hand(photograph: Path, args: argparse.Namespace) -> tuple[dict[int, np.ndarray], np.ndarray]:
@@ -174,14 +191,19 @@ def by_hand(photograph: Path, args: argparse.Namespace) -> tuple[dict[int, np.nd
 
 
 def write_all(
-    found: dict[int, np.ndarray], image: np.ndarray, target: Path, preview: Path | None, instances: bool
+    found: dict[int, np.ndarray],
+    image: np.ndarray,
+    target: Path,
+    preview: Path | None,
+    instances: bool,
+    records: dict[Path, str],
 ) -> None:
     """Write trimaps and, where `preview` names a file, overlays; of instances with their numbers."""
     for number, trimap in found.items():
         suffix = f"_{number}.png" if instances else ".png"
         if preview:
-            write_png(preview.with_name(preview.stem + suffix), overlay_trimap(image, trimap))
-        write_png(target.with_name(target.stem + suffix), trimap)
+            write_png(preview.with_name(preview.stem + suffix), overlay_trimap(image, trimap), records[preview])
+        write_png(target.with_name(target.stem + suffix), trimap, records[target])
 
 
 @cli.command
@@ -196,7 +218,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     made = failed = 0
     for _, count, error in tqdm(
-        outcomes(functools.partial(work, args=args), jobs, args.workers), total=len(jobs), disable=None, delay=1
+        outcomes(functools.partial(work, args=args), jobs, args.workers, log_to_terminal),
+        total=len(jobs),
+        disable=None,
+        delay=1,
     ):
         made += count or 0
         if error:

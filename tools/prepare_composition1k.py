@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.error("%s", problem)
     made = 0
     work = functools.partial(build, output=args.output)
-    progress = tqdm(outcomes(work, planned.composites, args.workers), total=len(planned.composites), disable=None)
+    progress = tqdm(
+        outcomes(work, planned.composites, args.workers, log_to_terminal), total=len(planned.composites), disable=None
+    )
     for composite, fresh, error in progress:
         made += bool(fresh)
         if error:

@@ -130,7 +130,12 @@ def composites(cutouts: Sequence[Path], backgrounds: Sequence[Path], args: argpa
 def make_all(items: Sequence, what: str, workers: int) -> int:
     """Make all items; how many failed."""
     failed = 0
-    progress = tqdm(outcomes(operator.methodcaller("make"), items, workers), total=len(items), disable=None, desc=what)
+    progress = tqdm(
+        outcomes(operator.methodcaller("make"), items, workers, log_to_terminal),
+        total=len(items),
+        disable=None,
+        desc=what,
+    )
     for item, _, error in progress:
         if error:
             failed += 1

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed, made = len(problems), 0
     settings = Settings(args.output, args.long_side, args.tiles, args.seed)
     work = functools.partial(prepare, settings=settings)
-    for _, fresh, error in tqdm(outcomes(work, items, args.workers), total=len(items), disable=None):
+    for _, fresh, error in tqdm(outcomes(work, items, args.workers, log_to_terminal), total=len(items), disable=None):
         made += bool(fresh)
         if error:
             failed += 1

@@ -35,6 +35,30 @@ def test_a_folder_is_mirrored_and_resumed(tmp_path, mask):
     assert (tmp_path / "out/a.png").is_file() and (tmp_path / "out/sub/b.png").stat().st_mtime_ns == stamp
 
 
+def test_only_trimaps_of_the_same_settings_and_mask_are_finished(tmp_path, mask, monkeypatch):
+    """Those of another band were left there, as if they were what was asked for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite("masks/a.png", mask)
+
+    def made(*options):
+        before = (tmp_path / "out/a.png").stat().st_mtime_ns if (tmp_path / "out/a.png").exists() else 0
+        assert main(["masks", "out", "--workers", "1", *options]) == 0
+        return (tmp_path / "out/a.png").stat().st_mtime_ns != before
+
+    assert made("--band", "3") and not made("--band", "3")
+    narrow = np.count_nonzero(cv2.imread("out/a.png", 0) == 128)
+    assert made("--band", "9") and np.count_nonzero(cv2.imread("out/a.png", 0) == 128) > 2 * narrow
+    assert made("--seed", "1") and made("--seed", "2") and not made("--seed", "2")
+    cv2.imwrite("masks/a.png", mask[:-1])
+    assert made("--seed", "2") and cv2.imread("out/a.png").shape[0] == 59
+    (tmp_path / "out/a.png").write_bytes((tmp_path / "out/a.png").read_bytes()[:-20])
+    assert made("--seed", "2")
+    assert made("--seed", "2", "--preview", "seen") and not made("--seed", "2", "--preview", "seen")
+    cv2.imwrite("seen/a.png", mask)  # another picture of that name
+    assert made("--seed", "2", "--preview", "seen")
+
+
 def test_instances_get_a_trimap_each(tmp_path):
     labels = np.zeros((40, 80), np.uint8)
     labels[5:35, 5:35], labels[5:35, 45:75] = 3, 9
