@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tools  # noqa: F401  (puts the repository on the path)
-from engine.messages import escaped
+from engine.messages import escaped, log_to_terminal
 from tools import cli
 
 if TYPE_CHECKING:
@@ -130,6 +130,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def refuse_overwriting(args: argparse.Namespace) -> None:
+    """Raise FileError where the sheet would take the place of a file that is read."""
+    from data.files import check_outputs
+
+    folders = [args.root / name for name in (args.fg, args.alpha) if name] + [args.backgrounds]
+    check_outputs([args.sheet], (path for folder in folders for path in folder.rglob("*")))
+
+
 def write_sheet(args: argparse.Namespace) -> None:
     """Write crops of the usable files."""
     from data.files import write_png
@@ -159,12 +167,14 @@ def _found(folder: Path) -> Path:
 @cli.command
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(message)s")
+    log_to_terminal(logging.INFO if args.verbose else logging.ERROR)
     try:
         args.root = _found(args.root)
-        usable, problems = check_foregrounds(args.root, args.fg, args.alpha)
         if args.backgrounds is not None:
             args.backgrounds = _found(args.backgrounds)
+            refuse_overwriting(args)
+        usable, problems = check_foregrounds(args.root, args.fg, args.alpha)
+        if args.backgrounds is not None:
             usable_backgrounds, more = check_backgrounds(args.backgrounds, args.crop_size)
             usable, problems = min(usable, usable_backgrounds), problems + more
         for problem in problems:

@@ -189,13 +189,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
     from safetensors.torch import save
 
-    from data.files import write_atomic
+    from data.files import check_outputs, write_atomic
     from modeling.checkpoints.hub import weights_file
     from modeling.checkpoints.weights import read_state_dict
 
     try:
         check(args)
         path = weights_file(args.checkpoint)
+        check_outputs([args.output], [path])
         tensors = student(read_state_dict(path, not args.last_step), getattr(torch, DTYPES[args.dtype]))
         known = metadata(path, args.dtype)
         if args.folder:

@@ -58,6 +58,19 @@ def test_bad_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert (tmp_path / "sheet.png").is_file()
 
 
+@pytest.mark.parametrize("victim", ["fg/f0.png", "alpha/f1.png", "bg/b0.png"])
+def test_a_sheet_over_an_input_is_refused_before_any_work(
+    tmp_path: Path, victim: str, capsys: pytest.CaptureFixture
+) -> None:
+    make_dim(tmp_path)
+    write(tmp_path / victim, np.zeros((9, 9, 3), np.uint8))
+    before = (tmp_path / victim).read_bytes()
+    assert run(tmp_path, "--sheet", str(tmp_path / victim)) == 2
+    shown = capsys.readouterr()
+    assert "would overwrite an input" in shown.err and not shown.out
+    assert (tmp_path / victim).read_bytes() == before
+
+
 def test_nothing_usable(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run(tmp_path) == 2
     assert "fg: no such folder" in capsys.readouterr().err
