@@ -12,8 +12,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.files import FileError, check_outputs, write_text
-from engine.messages import escaped
-from metrics.folder import FolderScores, match_folders, prepare_worker, score_folder
+from engine.messages import escaped, log_to_terminal
+from metrics.folder import FolderScores, prepare_worker, score_folder
 from metrics.page import as_html
 from metrics.report import as_csv, as_json, as_table
 from tools import cli
@@ -74,14 +74,13 @@ def report(result: FolderScores, args: argparse.Namespace) -> int:
             f"warning: {len(result.unused)} predictions that nothing asks for were ignored: {named}",
             file=sys.stderr,
         )
-    print(as_table(result))
+    print(as_table(result, escaped))
     if not result.scored:
         failed.append("no image could be scored")
         print("error: no image could be scored, so there is no mean", file=sys.stderr)
 
     def page(scores: FolderScores) -> str:
-        entries = match_folders(args.pred_dir, args.label_dir, args.trimap_dir, args.whole_image).entries
-        return as_html(scores, entries, args.pred_dir.name, args.snap_trimap)
+        return as_html(scores, scores.entries, args.pred_dir.name, args.snap_trimap)
 
     for path, text in ((args.csv, as_csv), (args.json, as_json), (args.report, page)):
         if path is None:
@@ -94,10 +93,17 @@ def report(result: FolderScores, args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def prepare() -> None:
+    """Set up a process that scores."""
+    prepare_worker()
+    log_to_terminal()
+
+
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = parse(argv)
+    log_to_terminal()
     if args.workers == 1:
         prepare_worker()
     with tqdm(unit="image", desc="scoring", disable=None, delay=0.2) as bar:
@@ -114,10 +120,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 whole_image=args.whole_image,
                 snap_trimap=args.snap_trimap,
                 workers=args.workers,
+                prepare=prepare,
                 progress=advance,
             )
         except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {escaped(str(error))}", file=sys.stderr)
             return 2
     return report(result, args)
 

@@ -170,7 +170,7 @@ def images_by_name(folder: Path) -> dict[str, list[Path]]:
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
-            elif not read_record(path):
+            elif is_unread(path):
                 others.append(path.relative_to(folder).as_posix())
     warn_of_unread(folder, others)
     return {name: sorted(paths) for name, paths in files.items()}
@@ -195,6 +195,11 @@ def photographs_by_name(folder: Path, partners: Collection[str], results: Path |
         if photographs:
             found[name] = photographs
     return found
+
+
+def is_unread(path: Path) -> bool:
+    """True for a kind of file that is not read, and that this project has not written."""
+    return path.suffix.lower() not in IMAGE_SUFFIXES and not read_record(path)
 
 
 def warn_of_unread(folder: Path, names: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ Files are matched by stem, so the suffixes may differ. Nothing is printed and no
 be scored comes back as a record with its name and reason.
 """
 
+import logging
 import multiprocessing
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.files import IMAGE_SUFFIXES, FileError, decode, first_channel, read_trimap, reason
+from data.files import FileError, decode, first_channel, first_picture, read_trimap, reason
+from data.folders import IMAGE_SUFFIXES, is_unread, warn_of_unread
 from metrics.scores import METRICS, Scores, score_pair
+
+logger = logging.getLogger(__name__)
 
 INDEX = re.compile(r"_\d+$")
 COMPANION = re.compile(r"_(rgba|foreground|composite|preview)$")  # what inference.py writes beside an alpha
@@ -59,6 +63,7 @@ class FolderScores:
     missing: list[str]
     unused: list[str]
     whole_image: bool
+    entries: list[Entry] = field(default_factory=list)
 
     @property
     def scored(self) -> list[ImageScore]:
@@ -85,13 +90,15 @@ class FolderScores:
 
 
 def list_images(folder: Path) -> dict[str, list[Path]]:
-    """Image files by stem; a folder without any is an error."""
+    """Image files by stem; a folder without any is an error, and others are named in a warning."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
     files: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    for path in visible:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
             files.setdefault(path.stem, []).append(path)
+    warn_of_unread(folder, [path.name for path in visible if not path.is_dir() and is_unread(path)])
     if not files:
         raise ValueError(f"{folder} holds no image files ({', '.join(IMAGE_SUFFIXES)})")
     return files
@@ -161,11 +168,12 @@ def read_matte(path: Path, role: str, binary_ok: bool = False) -> np.ndarray:
         binary_ok: accept files of less than 8 bits, which are expanded to 0..255.
     """
     picture = decode(path)
+    pixels = first_picture(path, picture)
     if picture.bits > 8:
         raise FileError(f"{role} {path}: has {picture.bits} bits; the metrics are defined on 8 bits, save it as 8-bit")
     if picture.bits < 8 and not binary_ok:
         raise FileError(f"{role} {path}: has {picture.bits} bit per pixel; save alpha as 8-bit")
-    return first_channel(picture.pixels)
+    return first_channel(pixels)
 
 
 def read_entry(entry: Entry, snap_trimap: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -202,14 +210,16 @@ def prepare_worker() -> None:
     set_log_level(0)
 
 
-def _score_all(entries: list[Entry], snap_trimap: bool, workers: int) -> Iterator[ImageScore]:
+def _score_all(
+    entries: list[Entry], snap_trimap: bool, workers: int, prepare: Callable[[], None]
+) -> Iterator[ImageScore]:
     """Score in this process (workers <= 1) or in a pool; in the order of completion."""
     if workers <= 1:
         yield from (score_entry(entry, snap_trimap) for entry in entries)
         return
     # Spawned, not forked: the caller may hold threads or a GPU.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare) as pool:
         pending = {pool.submit(score_entry, entry, snap_trimap): entry for entry in entries}
         for future in as_completed(pending):
             try:
@@ -226,6 +236,7 @@ def score_folder(
     whole_image: bool = False,
     snap_trimap: bool = False,
     workers: int = 1,
+    prepare: Callable[[], None] = prepare_worker,
     progress: Callable[[int, int], None] | None = None,
 ) -> FolderScores:
     """Score every prediction of a folder.
@@ -237,14 +248,15 @@ def score_folder(
         whole_image: count every pixel, not just the unknown ones.
         snap_trimap: take trimap values <= 25 as 0, >= 230 as 255, the rest as 128, instead of refusing them.
         workers: processes; 1 scores in this one.
+        prepare: called in each further process, for example to set up its logging.
         progress: called with (images done, images in all) after each image.
     """
     matching = match_folders(pred_dir, label_dir, trimap_dir, whole_image)
     images = list(matching.problems)
     workers = min(workers, len(matching.entries))
-    for done, image in enumerate(_score_all(matching.entries, snap_trimap, workers), start=1):
+    for done, image in enumerate(_score_all(matching.entries, snap_trimap, workers, prepare), start=1):
         images.append(image)
         if progress:
             progress(done, len(matching.entries))
     images.sort(key=lambda image: image.name)
-    return FolderScores(images, matching.missing, matching.unused, whole_image)
+    return FolderScores(images, matching.missing, matching.unused, whole_image, matching.entries)

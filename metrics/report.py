@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 from metrics.folder import FolderScores, ImageScore
@@ -54,16 +55,16 @@ def _inert(name: str) -> str:
     return f"'{name}" if name.startswith(_FORMULA_STARTS) else name
 
 
-def as_table(result: FolderScores) -> str:
-    """Table of means, of the largest SAD, and of images left out."""
+def as_table(result: FolderScores, shown: Callable[[str], str] = str) -> str:
+    """Table of means, of the largest SAD, and of images left out; names as `shown` gives them."""
     region = "whole image" if result.whole_image else "unknown region"
     lines = [f"{len(result.scored)} images scored, {region} (SAD, Grad, Conn / 1000; MSE x 1000)"]
     worst = sorted(result.scored, key=lambda image: -image.scores.sad)[:WORST_SHOWN]
-    width = max([len("worst by SAD"), *(len(image.name) for image in worst)])
+    width = max([len("worst by SAD"), *(len(shown(image.name)) for image in worst)])
     if result.mean:
         lines += ["", f"{'':{width}}" + "".join(f"{metric.upper():>11}" for metric in METRICS)]
         lines += [_row("mean", width, result.mean), "", "worst by SAD"]
-        lines += [_row(image.name, width, _values(image)) for image in worst]
+        lines += [_row(shown(image.name), width, _values(image)) for image in worst]
     left_out = (
         (len(result.missing), "without prediction"),
         (len(result.without_unknown), "without unknown pixels"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import evaluation
 from metrics.scores import METRICS, score_pair
@@ -69,10 +70,17 @@ def test_worst_images_come_first(data, capsys):
     assert [line.split()[0] for line in worst[:2]] == ["hair", "noise"]
 
 
-def test_workers_change_nothing(data):
-    assert run(data, "--json", str(data / "one.json")) == 0
-    assert run(data, "--workers", "2", "--json", str(data / "two.json")) == 0
-    assert (data / "one.json").read_bytes() == (data / "two.json").read_bytes()
+def test_workers_change_nothing(data, capfd):
+    """Nor do their messages: of several pictures in a file, in one line whatever its name."""
+    first, *rest = (Image.fromarray(np.full((9, 9), level, np.uint8)) for level in (200, 0, 0))
+    for folder, level in (("target", 255), ("trimap", 128)):
+        Image.new("L", (9, 9), level).save(data / folder / "an\nimation.png")
+    first.save(data / "pred" / "an\nimation.webp", save_all=True, append_images=rest, lossless=True)
+    for workers in ("1", "2"):
+        assert run(data, "--workers", workers, "--json", str(data / f"{workers}.json")) == 0
+    assert (data / "1.json").read_bytes() == (data / "2.json").read_bytes()
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "several pictures" in line]  # of a process
+    assert line.startswith("WARNING: ") and "an\\nimation.webp: holds several pictures" in line
 
 
 def test_whole_image_needs_no_trimaps(data, capsys):
@@ -172,6 +180,26 @@ def test_nothing_to_average_is_a_failure_without_nan(data, capsys):
     assert run(data, "--json", str(data / "o.json")) == 1
     assert "no image could be scored" in capsys.readouterr().err
     assert json.loads((data / "o.json").read_text())["mean"] == dict.fromkeys(METRICS)
+
+
+def test_files_that_are_not_read_are_named(data, capsys, caplog):
+    (data / "pred" / "hair.png").rename(data / "pred" / "hair.gif")
+    (data / "trimap" / "notes.txt").touch()
+    (data / "trimap" / ".hidden").touch()
+    assert run(data, "--report", str(data / "o.html")) == 1
+    assert "hair: no prediction" in capsys.readouterr().err
+    first, second = (message for message in caplog.messages if "not read" in message)
+    assert "pred: 1 file is not read" in first and first.endswith(": hair.gif")
+    assert "trimap: 1 file is not read" in second and second.endswith(": notes.txt")
+
+
+def test_names_cannot_forge_lines_of_the_table(data, capsys):
+    for folder in ("pred", "target", "trimap"):
+        (data / folder / "hair.png").rename(data / folder / "a\nmean  0.0\udcff.png")
+    assert run(data) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("mean") for line in lines) == 1
+    assert any(line.startswith("a\\nmean  0.0\\udcff ") for line in lines)
 
 
 def test_extra_predictions_are_mentioned(data, capsys):

@@ -14,6 +14,7 @@ from data.files.guard import (
 from data.files.reading import (
     Metadata,
     first_channel,
+    first_picture,
     image_size,
     read_alpha,
     read_colours,
@@ -49,6 +50,7 @@ __all__ = [
     "decode",
     "encode_png",
     "first_channel",
+    "first_picture",
     "image_size",
     "load_image",
     "make_folder",

@@ -31,7 +31,7 @@ def read_image(path: str | Path, reduction: int = 1, writeable: bool = True) -> 
         reduction: as in `decode`.
         writeable: False saves a copy where nobody writes into the picture.
     """
-    pixels = to_uint8(_as_colours(_said(path, decode(path, reduction=reduction))))
+    pixels = to_uint8(_as_colours(first_picture(path, decode(path, reduction=reduction))))
     return _own(pixels) if writeable else pixels
 
 
@@ -42,7 +42,7 @@ def read_colours(path: str | Path) -> np.ndarray:
 
 def read_alpha(path: str | Path) -> np.ndarray:
     """Read the first channel as (H, W), in its stored depth."""
-    return _own(first_channel(_said(path, decode(path))))
+    return _own(first_channel(first_picture(path, decode(path))))
 
 
 def read_cutout(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +60,7 @@ def read_trimap(path: str | Path, others: Literal["warn", "snap", "refuse"] = "w
         others: other values are snapped with a warning, snapped, or refused. Where they are snapped, colours (of an
             overlay) mean unknown.
     """
-    pixels = to_uint8(_said(path, decode(path)))
+    pixels = to_uint8(first_picture(path, decode(path)))
     raw = first_channel(pixels)
     if others == "refuse":
         strange = np.setdiff1d(np.flatnonzero(np.bincount(raw.ravel(), minlength=256)), LEVELS)
@@ -127,7 +127,8 @@ def _own(pixels: np.ndarray) -> np.ndarray:
     return pixels if pixels.flags.writeable else pixels.copy()
 
 
-def _said(path: str | Path, picture: Picture) -> np.ndarray:
+def first_picture(path: str | Path, picture: Picture) -> np.ndarray:
+    """Pixels of a decoded file; warn where it holds further pictures."""
     if picture.several:
         logger.warning("%s: holds several pictures (an animation, or pages); the first one is read", path)
     return picture.pixels
