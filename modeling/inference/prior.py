@@ -7,7 +7,7 @@ from ..closed_form import closed_form
 from .working_size import Plan, enlarge, enlarging_cost, reduce
 
 PRIOR_PX = 640_000  # pixels of the largest picture that is solved as it is; larger ones are reduced to it
-_SOLVER_BYTES = 340  # per pixel that is solved, all of them unknown: coefficients, samples, vectors (measured)
+_SOLVER_BYTES = 500  # per pixel that is solved, all of them unknown: coefficients, samples, vectors (measured)
 
 
 def closed_form_prior(image: Tensor, trimap: Tensor) -> Tensor:

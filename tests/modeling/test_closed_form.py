@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.closed_form import EPSILON, closed_form, matting_laplacian, multiply
+from modeling.closed_form import closed_form
+from modeling.closed_form.cells import Cells
+from modeling.closed_form.laplacian import EPSILON, matting_laplacian
+from modeling.closed_form.solver import System
 
 
 def scene(height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -41,27 +44,47 @@ def exact(image: torch.Tensor, trimap: torch.Tensor) -> np.ndarray:
     return levels.reshape(trimap.shape[-2:])
 
 
-@pytest.mark.parametrize("height, width", [(12, 17), (3, 9), (5, 3)])
-def test_the_planes_are_the_published_matrix(height: int, width: int) -> None:
-    image = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height)).double()
-    values = torch.randn(2, height, width, generator=torch.Generator().manual_seed(width)).double()
-    product = multiply(matting_laplacian(image), values)
+@pytest.mark.parametrize("height, width", [(12, 17), (3, 9), (5, 3), (40, 33)])
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_rows_of_unknown_pixels_are_those_of_the_published_matrix(height: int, width: int, share: float) -> None:
+    generator = torch.Generator().manual_seed(height)
+    image = torch.rand(2, 3, height, width, generator=generator).double()
+    values = torch.randn(2, height, width, generator=generator).double()
+    unknown = torch.rand(2, height, width, generator=generator) < share
+    unknown[1, 1, 1] = True
+    cells = Cells(unknown)
+    product = cells.put(System(cells, image, unknown).multiply(cells.take(values, around=True)))
     for picture in range(2):
         matrix = dense_laplacian(image[picture].permute(1, 2, 0).numpy())
         expected = (matrix @ values[picture].flatten().numpy()).reshape(height, width)
-        np.testing.assert_allclose(product[picture].numpy(), expected, atol=1e-7)
+        rows = unknown[picture].numpy()
+        np.testing.assert_allclose(product[picture].numpy()[rows], expected[rows], atol=1e-7)
+
+
+def test_a_vector_of_the_squares_is_surrounded_by_its_own_values() -> None:
+    unknown = torch.zeros(2, 30, 45, dtype=torch.bool)
+    unknown[0, 3:14, 5] = unknown[0, 29, 44] = unknown[1, 17:20, 17:26] = True
+    cells = Cells(unknown)
+    plane = torch.rand(2, 30, 45)
+    values = cells.take(plane)
+    kept = cells.put(values)
+    assert torch.equal(kept[unknown], plane[unknown])
+    assert torch.equal(cells.with_surroundings(values), cells.take(kept, around=True))
+    first_squares = torch.tensor([0, cells.count - 1])  # squares are in the order of pictures
+    torch.testing.assert_close(cells.dot(values, values)[first_squares], (kept * kept).flatten(1).sum(dim=1))
 
 
 def test_strips_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     image, _, _ = scene(40, 33)
-    whole = matting_laplacian(image)
-    monkeypatch.setattr("modeling.closed_form.STRIP_PX", 100)
-    torch.testing.assert_close(matting_laplacian(image), whole, rtol=0, atol=1e-5)
+    unknown = torch.rand(1, 40, 33, generator=torch.Generator().manual_seed(0)) < 0.3
+    whole = matting_laplacian(image, unknown)
+    monkeypatch.setattr("modeling.closed_form.laplacian.STRIP_PX", 100)
+    torch.testing.assert_close(matting_laplacian(image, unknown), whole, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_steps_suffice(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modeling.closed_form.SAMPLE_WEIGHT", 0)
+    monkeypatch.setattr("modeling.closed_form.solver.SAMPLE_WEIGHT", 0)
     image, trimap, _ = scene(40, 52, seed)
     solved, unknown = closed_form(image, trimap)[0, 0].numpy(), (trimap[0, 0] == 0.5).numpy()
     assert np.abs(solved - exact(image, trimap))[unknown].mean() < 0.01

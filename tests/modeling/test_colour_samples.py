@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from modeling.colour_samples import fill, sampled_alpha
+from modeling.closed_form.samples import fill, sampled_alpha
 
 
 def ramp(height: int = 30, width: int = 40) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -51,7 +51,8 @@ def _candidates(image: Tensor, known: Tensor, unknown: Tensor) -> list[tuple[Ten
         known: (H, W) bool; where the colours are taken from.
         unknown: (H, W) bool, N of them.
     """
-    smooth = _mean(image * known, SMOOTHED_PX) / _mean(known.to(image)[None], SMOOTHED_PX).clamp(min=1e-6)
+    sums = _smoothed(torch.cat([image * known, known.to(image)[None]]))
+    smooth = sums[:-1] / sums[-1:].clamp(min=1e-6)
     farthest = float(sum(known.shape))
     colours, distances = [], []
     for axis in (0, 1):
@@ -68,8 +69,11 @@ def _candidates(image: Tensor, known: Tensor, unknown: Tensor) -> list[tuple[Ten
     return list(zip(colours, detours, strict=True))
 
 
-def _mean(values: Tensor, side: int) -> Tensor:
-    return F.avg_pool2d(values[None], side, 1, side // 2, count_include_pad=False)[0]
+def _smoothed(planes: Tensor) -> Tensor:
+    """Means over squares of SMOOTHED_PX, zeros beyond the border counted: (C, H, W) -> (C, H, W)."""
+    for window in ((SMOOTHED_PX, 1), (1, SMOOTHED_PX)):
+        planes = F.avg_pool2d(planes[None], window, 1, tuple(side // 2 for side in window))[0]
+    return planes
 
 
 def _nearest(known: Tensor, axis: int, backwards: bool) -> tuple[Tensor, Tensor]:
