@@ -13,10 +13,11 @@ hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Divide the cores among the workers, which inherit the variable; so do the commands that tests start."""
     if "OMP_NUM_THREADS" not in os.environ:
-        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+        workers = getattr(config.option, "numprocesses", None) or 1
         threads = max((os.cpu_count() or 1) // workers, 1)
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # for the commands that tests start
+        os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
 
 

@@ -1,6 +1,7 @@
 """Rules that keep the house in order: who may import whom, what is tracked, what every script answers."""
 
 import ast
+import os
 import re
 import resource
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = ("modeling", "data", "metrics", "engine")
@@ -121,6 +123,13 @@ def test_scripts_explain_themselves(path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage:")
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < HELP_SECONDS
+
+
+def test_workers_of_the_suite_share_the_cores() -> None:
+    """With more threads than cores, threads wait for each other and small matrices take minutes."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
+    assert torch.get_num_threads() * workers <= max(os.cpu_count(), workers)
 
 
 def test_one_place_extends_the_path() -> None:
