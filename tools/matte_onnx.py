@@ -1,6 +1,7 @@
 """Alpha matte of one image from an exported ONNX network, without torch.
 
 Takes NAME_backbone.onnx (its NAME_decoder.onnx lies beside it; tiles keep the memory bounded) or the joint NAME.onnx.
+Networks with a closed-form prior compute it by NAME_prior.onnx, likewise beside it.
 Exit codes: 0 written, 2 wrong arguments or unusable files.
 """
 
@@ -47,11 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         logging.error("%s is missing: python -m pip install -r requirements-onnx.txt", error.name)
         return 2
-    stem = args.model.stem
-    decoder = args.model.with_name(f"{stem.removesuffix('_backbone')}_decoder.onnx") if "_backbone" in stem else None
+    name = args.model.stem.removesuffix("_backbone")
+    decoder = args.model.with_name(f"{name}_decoder.onnx") if name != args.model.stem else None
+    prior = args.model.with_name(f"{name}_prior.onnx")  # opened for networks that take one only
     try:
         check_outputs([args.output], [args.model, args.image, args.trimap])
-        network = OnnxMatte(args.model, decoder, args.threads)
+        network = OnnxMatte(args.model, decoder, args.threads, prior)
         image, trimap = read_image(args.image), read_trimap(args.trimap)
         start = time.monotonic()
         alpha = network.predict(image, trimap, args.max_tokens)

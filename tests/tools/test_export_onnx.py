@@ -10,13 +10,18 @@ import onnx
 import pytest
 import torch
 
-from modeling import ViTMatte
-from tests.modeling.small import small_decoder, small_mematte, small_vit
+from modeling import Predictor, ViTMatte, zoo
+from modeling.checkpoints.weights import load_weights
+from modeling.inference.budget import Limits
+from tests.modeling.small import small_mematte, small_vitmatte
+from tests.modeling.test_closed_form import scene
 from tools import export_onnx, matte_onnx
-from tools.onnx_graphs.export import GraphMismatch, build_models, check_models, make_plan, prepared
+from tools.cli import SHIPPED
+from tools.onnx_graphs.export import GraphMismatch, Plan, build_models, check_models, make_plan, prepared, torch_prior
 from tools.onnx_graphs.runner import OnnxMatte, padded_size
 from tools.reference.golden.files import load_golden
 from tools.reference.golden.vit_family import build
+from tools.reference.weights import fill_
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
@@ -37,12 +42,49 @@ def test_a_routed_network_agrees_at_any_size_and_cap(half: bool) -> None:
 
 
 def test_vitmatte_agrees_at_its_size() -> None:
-    predictor, plan, models = serialised(ViTMatte(small_vit(routed=False), small_decoder()), size=(96, 160))
+    predictor, plan, models = serialised(small_vitmatte(), size=(96, 160))
+    assert check_models(predictor, plan, models) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def with_prior() -> tuple[Predictor, Plan, dict[str, bytes]]:
+    return serialised(small_mematte(prior=True))
+
+
+def test_a_network_with_a_prior_agrees_and_so_does_its_prior(
+    with_prior: tuple[Predictor, Plan, dict[str, bytes]],
+) -> None:
+    predictor, plan, models = with_prior
+    assert set(models) == {"net.onnx", "net_backbone.onnx", "net_decoder.onnx", "net_prior.onnx"}
+    assert check_models(predictor, plan, models) < 1e-5
+    known = {item.key: item.value for item in onnx.load_from_string(models["net.onnx"]).metadata_props}
+    assert "NAME_prior.onnx" in known["prior"] and known["prior_px"] == "640000"
+
+
+def test_the_runner_computes_the_prior(with_prior: tuple[Predictor, Plan, dict[str, bytes]]) -> None:
+    predictor, _, models = with_prior
+    image, trimap, _ = scene(71, 93)
+    image = (255 * image[0].permute(1, 2, 0)).round().to(torch.uint8).numpy()
+    trimap = (255 * trimap[0, 0]).round().to(torch.uint8).numpy()
+    predictor.limits = Limits(max_tokens=10)
+    files = models["net_backbone.onnx"], models["net_decoder.onnx"]
+    alpha = OnnxMatte(*files, threads=1, prior=models["net_prior.onnx"]).predict(image, trimap, 10)
+    assert np.abs(alpha - predictor.run(image, trimap).alpha).max() < 5e-3  # a level of the prior is 4e-3
+    with pytest.raises(ValueError, match=r"give NAME_prior\.onnx as well"):
+        OnnxMatte(*files).predict(image, trimap)
+    with pytest.raises(ValueError, match=r"prior must be \(71, 93\) uint8"):
+        OnnxMatte(*files).predict(image, trimap, prior=trimap[1:])
+    with pytest.raises(ValueError, match=r"is no NAME_prior\.onnx"):
+        OnnxMatte(*files, prior=files[1])
+
+
+def test_vitmatte_with_a_prior_agrees_at_its_size() -> None:
+    predictor, plan, models = serialised(small_vitmatte(prior=True), size=(64, 96), graphs=["split"])
     assert check_models(predictor, plan, models) < 1e-5
 
 
 def test_vitmatte_refuses_other_sizes() -> None:
-    _, _, models = serialised(ViTMatte(small_vit(routed=False), small_decoder()), size=(64, 96), graphs=["joint"])
+    _, _, models = serialised(small_vitmatte(), size=(64, 96), graphs=["joint"])
     network = OnnxMatte(models["net.onnx"])
     with pytest.raises(ValueError, match="serves images of 64x96 pixels, the image is padded to 96x96"):
         network.predict(np.zeros((96, 96, 3), np.uint8), np.full((96, 96), 128, np.uint8))
@@ -83,7 +125,7 @@ def test_the_published_networks_reproduce_their_goldens(kind: str, goldens: list
     build.cache_clear()  # the model is folded in place below
     _, _, models = serialised(build(kind), graphs=["split"])
     build.cache_clear()
-    network = OnnxMatte(models["net_backbone.onnx"], models["net_decoder.onnx"])
+    network = OnnxMatte(models["net_backbone.onnx"], models["net_decoder.onnx"], threads=1)
     for name in goldens:
         arrays = load_golden(name)
         cap = int(arrays["max_number_token"]) if "max_number_token" in arrays else None
@@ -91,6 +133,26 @@ def test_the_published_networks_reproduce_their_goldens(kind: str, goldens: list
         unknown = arrays["trimap"] == 128
         assert np.abs(alpha - arrays["alpha_whole"].reshape(alpha.shape))[unknown].max() < 1e-4
         assert np.array_equal(keep, np.concatenate(list(arrays["router_keep"])).reshape(keep.shape))
+
+
+@pytest.mark.parametrize("name", ["MEMatte_T", "MEMatte_T_prior"])
+def test_the_tiny_networks_agree_on_the_golden_pictures(name: str) -> None:
+    """Torch itself gives the expected alphas, for the shipped weights or made ones."""
+    model = zoo.build(name, distill=False)
+    if name == "MEMatte_T":
+        load_weights(model, SHIPPED)
+    else:
+        fill_(model.state_dict())
+    predictor, _, models = serialised(model, graphs=["split"])
+    network = OnnxMatte(models["net_backbone.onnx"], models["net_decoder.onnx"], threads=1)
+    for golden, cap in (("mematte_s_128x180_padquirk", 20), ("mematte_s_237x310_odd", None)):
+        image, trimap = (load_golden(golden)[key] for key in ("image", "trimap"))
+        predictor.limits = Limits(max_tokens=cap)
+        expected = predictor.run(image, trimap)
+        prior = torch_prior(image, trimap) if model.prior else None
+        alpha, keep = network.run(image, trimap, cap, tile_px=128, prior=prior)
+        assert np.abs(alpha - expected.alpha).max() < 1e-4
+        assert np.array_equal(keep, expected.keep)
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,16 @@
 """The detail-capture decoder as ONNX nodes."""
 
+import numpy as np
 from torch import nn
 
-from modeling.decoder.detail_capture import DetailCapture
+from modeling.decoder.detail_capture import LOGIT_MARGIN, DetailCapture
 
 from .graph import Graph
 from .vit import array
 
 
 def write_decoder(graph: Graph, decoder: DetailCapture, features: str, inputs: str) -> str:
-    """Nodes from features (1, C, h, w) and the input (1, 4, H, W) to alpha (1, 1, H, W).
+    """Nodes from features (1, C, h, w) and the input (1, 4 or 5, H, W) to alpha (1, 1, H, W).
 
     The decoder's batch norms must be folded into its convolutions.
     """
@@ -29,7 +30,18 @@ def write_decoder(graph: Graph, decoder: DetailCapture, features: str, inputs: s
         fused = graph.op("Relu", _conv(graph, graph.op("Concat", detail, doubled, axis=1), block.conv.conv))
     first, last = decoder.matting_head.matting_convs[0], decoder.matting_head.matting_convs[3]
     hidden = graph.op("Relu", _conv(graph, fused, first))
-    return graph.op("Sigmoid", _conv(graph, hidden, last))
+    logit = _conv(graph, hidden, last)
+    if decoder.residual:
+        logit = graph.op("Add", logit, _last_plane_logit(graph, inputs))
+    return graph.op("Sigmoid", logit)
+
+
+def _last_plane_logit(graph: Graph, inputs: str) -> str:
+    """Logit (1, 1, H, W) of the alpha that is the last channel of the input."""
+    alpha = graph.op("Slice", inputs, graph.ints(-1), graph.ints(np.iinfo(np.int64).max), graph.ints(1))
+    low, high = (graph.constant(np.array(value, np.float32)) for value in (LOGIT_MARGIN, 1 - LOGIT_MARGIN))
+    alpha = graph.op("Min", graph.op("Max", alpha, low), high)
+    return graph.op("Log", graph.op("Div", alpha, graph.op("Sub", graph.scalar(1.0), alpha)))
 
 
 def _conv(graph: Graph, value: str, conv: nn.Conv2d) -> str:

@@ -1,12 +1,13 @@
 """ONNX files of MEMatte and ViTMatte, checked against torch before they are written."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from onnx import TensorProto, helper
 from onnx.external_data_helper import set_external_data
@@ -14,18 +15,26 @@ from onnx.external_data_helper import set_external_data
 from data.files import write_atomic
 from modeling import Predictor, ViTMatte
 from modeling.checkpoints.weights import load_state, read_state_dict
+from modeling.inference import prior as torch_side
 from modeling.inference.budget import Limits
 from modeling.inputs import IMAGE_MEAN, IMAGE_STD
 from modeling.zoo import build, find, identify
 
 from .decoder import write_decoder
 from .graph import OPSET, Graph
-from .runner import OnnxMatte
+from .prior import closed_form_prior
+from .runner import OnnxMatte, open_session
+from .solver import write_solver
 from .vit import VitWriter
 
 TOLERANCE = 1e-4  # largest difference of an alpha
+PRIOR_TOLERANCE = 0.3  # mean difference of a prior in levels of 255
 TRIALS = (((96, 128), 18_500), ((160, 225), 18_500), ((224, 95), 12), ((129, 193), 40), ((64, 64), 0))
 MULTIPLE = 32
+PRIOR_METADATA = {
+    "prior": "input of its own: closed-form alpha in [0, 1], in steps of 1/255, 0 beyond the image, by NAME_prior.onnx",
+    "prior_px": str(torch_side.PRIOR_PX),  # larger pictures are reduced before their prior is solved
+}
 _EXTERNAL_BYTES, _EXTERNAL_ALIGNMENT = 1024, 4096  # smallest tensor to move out, and where each may begin
 
 
@@ -87,7 +96,7 @@ def prepared(model: ViTMatte, half: bool) -> Predictor:
 
 
 def build_models(predictor: Predictor, plan: Plan, graphs: Sequence[str]) -> dict[str, onnx.ModelProto]:
-    """The models by file name: `NAME.onnx` (joint), `NAME_backbone.onnx` and `NAME_decoder.onnx` (split)."""
+    """The models by file name: joint, split, and the solver of networks that take the closed-form alpha."""
     model = predictor.model
     found = {}
     if "split" in graphs:
@@ -95,6 +104,8 @@ def build_models(predictor: Predictor, plan: Plan, graphs: Sequence[str]) -> dic
         found[f"{plan.name}_decoder.onnx"] = _decoder(model, plan)
     if "joint" in graphs:
         found[f"{plan.name}.onnx"] = _joint(model, plan)
+    if model.prior:
+        found[f"{plan.name}_prior.onnx"] = build_solver(plan)
     return found
 
 
@@ -102,16 +113,24 @@ def check_models(predictor: Predictor, plan: Plan, models: Mapping[str, bytes]) 
     """Compare serialised models with torch on images that no graph has seen; returns the largest difference of alphas.
 
     Raises:
-        GraphMismatch: an alpha differs by more than `TOLERANCE`, or a routing decision differs.
+        GraphMismatch: an alpha differs by more than `TOLERANCE`, a routing decision differs, or a prior by more than
+            `PRIOR_TOLERANCE`.
     """
     trials = TRIALS if plan.size is None else tuple((plan.size, None) for _ in range(2))
+    for model in models.values():
+        onnx.checker.check_model(model)
+    networks, solver = _opened(models, plan)
     worst = 0.0
     generator = np.random.default_rng(0)
     for (height, width), cap in trials:
         image, trimap = _picture(generator, height, width)
         predictor.limits = Limits(max_tokens=cap)
         expected = predictor.run(image, trimap)
-        for alpha, keep in _run_all(models, plan, image, trimap, cap):
+        prior = torch_prior(image, trimap) if solver else None
+        if solver:
+            _check_prior(closed_form_prior(solver, image, trimap, torch_side.PRIOR_PX), prior)
+        for network in networks:
+            alpha, keep = network.run(image, trimap, cap, tile_px=64, prior=prior)
             difference = float(np.abs(alpha - expected.alpha).max())
             if not difference <= TOLERANCE:
                 raise GraphMismatch(f"at {height}x{width}, cap {cap}, an alpha differs from torch by {difference:.2g}")
@@ -121,16 +140,27 @@ def check_models(predictor: Predictor, plan: Plan, models: Mapping[str, bytes]) 
     return worst
 
 
-def _run_all(
-    models: Mapping[str, bytes], plan: Plan, image: np.ndarray, trimap: np.ndarray, cap: int | None
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Alpha and keep maps from the split files and from the joint one, as far as there are."""
+def _opened(models: Mapping[str, bytes], plan: Plan) -> tuple[list[OnnxMatte], onnxruntime.InferenceSession | None]:
+    """The split files and the joint one, as far as there are, and the solver."""
     split = [models.get(f"{plan.name}_{part}.onnx") for part in ("backbone", "decoder")]
-    if all(split):
-        yield OnnxMatte(*split).run(image, trimap, cap, tile_px=64)
-    joint = models.get(f"{plan.name}.onnx")
-    if joint:
-        yield OnnxMatte(joint).run(image, trimap, cap)
+    joint, solver = models.get(f"{plan.name}.onnx"), models.get(f"{plan.name}_prior.onnx")
+    files = ([split] if all(split) else []) + ([[joint]] if joint else [])
+    networks = [OnnxMatte(*parts, threads=1) for parts in files]  # the pictures are small
+    return networks, open_session(solver, threads=1) if solver else None
+
+
+def torch_prior(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
+    """Closed-form alpha (H, W) uint8, from arrays as `OnnxMatte.predict` takes them."""
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    return torch_side.closed_form_prior(pixels, torch.from_numpy(trimap)[None, None])[0, 0].numpy()
+
+
+def _check_prior(found: np.ndarray, expected: np.ndarray) -> None:
+    """Compare priors (H, W) uint8 on average: single pixels depend on the order of sums, in torch likewise."""
+    difference = float(np.abs(found.astype(int) - expected).mean())
+    if not difference <= PRIOR_TOLERANCE:
+        size = "x".join(map(str, found.shape))
+        raise GraphMismatch(f"at {size}, the prior differs from torch by {difference:.2g} levels on average")
 
 
 def _picture(generator: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -147,15 +177,27 @@ def _value(name: str, shape: Sequence[int | str | None], kind: int = TensorProto
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def _inputs(plan: Plan, routed: bool) -> list[onnx.ValueInfoProto]:
+def _planes(plan: Plan, prior: bool) -> list[onnx.ValueInfoProto]:
+    """Inputs of the size of the image."""
     sides = plan.size or ("height", "width")
-    cap = [_value("max_tokens", [1], TensorProto.INT64)] if routed else []
-    return [_value("image", [1, 4, *sides]), *cap]
+    return [_value("image", [1, 4, *sides]), *([_value("prior", [1, 1, *sides])] if prior else [])]
 
 
-def _finish(graph: Graph, plan: Plan, part: str, inputs: list, outputs: list) -> onnx.ModelProto:
+def _inputs(plan: Plan, model: ViTMatte) -> list[onnx.ValueInfoProto]:
+    cap = [_value("max_tokens", [1], TensorProto.INT64)] if model.backbone.routed else []
+    return [*_planes(plan, model.prior), *cap]
+
+
+def _joined(graph: Graph, model: ViTMatte) -> str:
+    """The network's input, (1, 4 or 5, H, W)."""
+    return graph.op("Concat", "image", "prior", axis=1) if model.prior else "image"
+
+
+def _finish(graph: Graph, plan: Plan, part: str, inputs: list, outputs: list, prior: bool) -> onnx.ModelProto:
     model = graph.model(f"{plan.name} {part}", inputs, outputs)
+    known = PRIOR_METADATA if prior else {}
     known = {
+        **known,
         "part": part,
         "opset": str(OPSET),
         "trimap": "4th channel of image: 0 background, 128/255 unknown, 1 foreground",
@@ -166,7 +208,6 @@ def _finish(graph: Graph, plan: Plan, part: str, inputs: list, outputs: list) ->
         "weights": "fp16" if plan.half else "fp32",
     }
     helper.set_model_props(model, {**plan.metadata, **known})
-    onnx.checker.check_model(model)
     return model
 
 
@@ -175,36 +216,56 @@ def _writer(graph: Graph, model: ViTMatte, plan: Plan) -> VitWriter:
     return VitWriter(graph, model.backbone, plan.size and (plan.size[0] // patch, plan.size[1] // patch))
 
 
+def _encoded(graph: Graph, model: ViTMatte, plan: Plan, inputs: str) -> tuple[str, list[onnx.ValueInfoProto]]:
+    """Features; the keep maps of routed networks become an output of the graph."""
+    routed = model.backbone.routed
+    features, keep = _writer(graph, model, plan).write(inputs, "max_tokens" if routed else None)
+    if keep is None:
+        return features, []
+    graph.named(keep, "keep")
+    return features, [_value("keep", [len(model.backbone.global_blocks), "rows", "cols"], TensorProto.BOOL)]
+
+
 def _backbone(model: ViTMatte, plan: Plan) -> onnx.ModelProto:
-    graph, routed = Graph(plan.half), model.backbone.routed
-    features, keep = _writer(graph, model, plan).write("image", "max_tokens" if routed else None)
+    graph = Graph(plan.half)
+    features, keep = _encoded(graph, model, plan, _joined(graph, model))
     graph.named(features, "features")
-    outputs = [_value("features", [1, model.backbone.embed_dim, "rows", "cols"])]
-    if keep is not None:
-        graph.named(keep, "keep")
-        outputs.append(_value("keep", [len(model.backbone.global_blocks), "rows", "cols"], TensorProto.BOOL))
-    return _finish(graph, plan, "backbone", _inputs(plan, routed), outputs)
+    outputs = [_value("features", [1, model.backbone.embed_dim, "rows", "cols"]), *keep]
+    return _finish(graph, plan, "backbone", _inputs(plan, model), outputs, model.prior)
 
 
 def _decoder(model: ViTMatte, plan: Plan) -> onnx.ModelProto:
     graph = Graph(plan.half)
-    graph.named(write_decoder(graph, model.decoder, "features", "image"), "alpha")
-    inputs = [
-        _value("features", [1, model.backbone.embed_dim, "rows", "cols"]),
-        _value("image", [1, 4, "height", "width"]),
-    ]
-    return _finish(graph, plan, "decoder", inputs, [_value("alpha", [1, 1, "height", "width"])])
+    graph.named(write_decoder(graph, model.decoder, "features", _joined(graph, model)), "alpha")
+    tiles = replace(plan, size=None)
+    inputs = [_value("features", [1, model.backbone.embed_dim, "rows", "cols"]), *_planes(tiles, model.prior)]
+    return _finish(graph, plan, "decoder", inputs, [_value("alpha", [1, 1, "height", "width"])], model.prior)
 
 
 def _joint(model: ViTMatte, plan: Plan) -> onnx.ModelProto:
-    graph, routed = Graph(plan.half), model.backbone.routed
-    features, keep = _writer(graph, model, plan).write("image", "max_tokens" if routed else None)
-    graph.named(write_decoder(graph, model.decoder, features, "image"), "alpha")
-    outputs = [_value("alpha", [1, 1, *(plan.size or ("height", "width"))])]
-    if keep is not None:
-        graph.named(keep, "keep")
-        outputs.append(_value("keep", [len(model.backbone.global_blocks), "rows", "cols"], TensorProto.BOOL))
-    return _finish(graph, plan, "joint", _inputs(plan, routed), outputs)
+    graph = Graph(plan.half)
+    inputs = _joined(graph, model)
+    features, keep = _encoded(graph, model, plan, inputs)
+    graph.named(write_decoder(graph, model.decoder, features, inputs), "alpha")
+    outputs = [_value("alpha", [1, 1, *(plan.size or ("height", "width"))]), *keep]
+    return _finish(graph, plan, "joint", _inputs(plan, model), outputs, model.prior)
+
+
+def build_solver(plan: Plan) -> onnx.ModelProto:
+    """The solver, for pictures of any size."""
+    graph = Graph()
+    graph.named(write_solver(graph, "image", "trimap"), "prior")
+    sides = "height", "width"
+    inputs = [_value("image", [1, 3, *sides]), _value("trimap", [1, 1, *sides])]
+    model = graph.model(f"{plan.name} prior", inputs, [_value("prior", [1, 1, *sides])])
+    known = {
+        "part": "prior",
+        "opset": str(OPSET),
+        "image": "RGB in [0, 1], not padded, neither side over a million pixels",
+        "trimap": "0 background, 128/255 unknown, 1 foreground",
+    }
+    helper.set_model_props(model, {**plan.metadata, **known})
+    return model
 
 
 def export(
@@ -244,26 +305,28 @@ def export(
     load_state(model, state, checkpoint)
     predictor = prepared(model, half)
     models = build_models(predictor, plan, graphs)
-    worst = check_models(predictor, plan, {file: model.SerializeToString() for file, model in models.items()})
+    serialised = {file: model.SerializeToString() for file, model in models.items()}
+    worst = check_models(predictor, plan, serialised)
     folder.mkdir(parents=True, exist_ok=True)
-    return {folder / file: _write(folder / file, model, external) for file, model in models.items()}, worst
-
-
-def _write(path: Path, model: onnx.ModelProto, external: bool) -> int:
-    """Write one file, with its weights inside or in a file beside it; returns the bytes of both."""
-    size = 0
     if external:
-        data = path.with_name(f"{path.name}.data")
-        content = bytearray()
-        for tensor in model.graph.initializer:
-            if len(tensor.raw_data) >= _EXTERNAL_BYTES:
-                content += bytes(-len(content) % _EXTERNAL_ALIGNMENT)
-                length = len(tensor.raw_data)
-                set_external_data(tensor, data.name, offset=len(content), length=length)
-                content += tensor.raw_data
-                tensor.ClearField("raw_data")
-        write_atomic(data, bytes(content))
-        size += len(content)
+        return {folder / file: _write_external(folder / file, model) for file, model in models.items()}, worst
+    for file, content in serialised.items():
+        write_atomic(folder / file, content)
+    return {folder / file: len(content) for file, content in serialised.items()}, worst
+
+
+def _write_external(path: Path, model: onnx.ModelProto) -> int:
+    """Write one file and its weights beside it; returns the bytes of both."""
+    data = path.with_name(f"{path.name}.data")
+    content = bytearray()
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) >= _EXTERNAL_BYTES:
+            content += bytes(-len(content) % _EXTERNAL_ALIGNMENT)
+            length = len(tensor.raw_data)
+            set_external_data(tensor, data.name, offset=len(content), length=length)
+            content += tensor.raw_data
+            tensor.ClearField("raw_data")
+    write_atomic(data, bytes(content))
     serialised = model.SerializeToString()
     write_atomic(path, serialised)
-    return size + len(serialised)
+    return len(content) + len(serialised)

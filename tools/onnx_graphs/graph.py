@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 OPSET = 20  # LayerNormalization (17) and exact Gelu (20); nothing newer or vendor-specific
 IR_VERSION = 10
@@ -15,7 +15,7 @@ class Graph:
 
     def __init__(self, half: bool = False) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        self._model = onnx.ModelProto()  # weights go into it at once: they are large, and helpers copy what they get
         self.half = half
         self._count = 0
         self._known: dict[tuple, str] = {}
@@ -94,31 +94,61 @@ class Graph:
         """Normalise the last axis."""
         return self.op("LayerNormalization", value, self.weight(weight), self.weight(bias), axis=-1, epsilon=eps)
 
-    def map(self, body: Callable[..., str], *stacks: str, dtype: int = TensorProto.FLOAT) -> str:
+    def map(self, body: Callable[..., str], *stacks: str) -> str:
         """Apply `body` to each slice along the first axis of `stacks`, one at a time; results are stacked.
 
         The working memory of `body` is needed once, not once per slice. `body` may use values of the outer graph.
         """
+        return self.scan(lambda *slices: [body(*slices)], [], stacks)[0]
+
+    def scan(
+        self,
+        body: Callable[..., Sequence[str]],
+        states: Sequence[str],
+        stacks: Sequence[str],
+        backwards: bool = False,
+    ) -> list[str]:
+        """Apply `body` to slices as `map` does, with states that each step hands to the next; all float32.
+
+        Args:
+            body: from the states and one slice of each stack to the next states, then results; all made inside.
+            states: before the first step.
+            stacks: at least one.
+            backwards: from the last slice to the first; results keep the order of the slices.
+
+        Returns:
+            the last states, then the stacked results.
+        """
         outer, self.nodes = self.nodes, []
-        slices = [self.fresh("slice") for _ in stacks]
-        result = body(*slices)
-        inputs = [helper.make_tensor_value_info(name, dtype, None) for name in slices]
-        inner = helper.make_graph(
-            self.nodes, self.fresh("body"), inputs, [helper.make_tensor_value_info(result, dtype, None)]
+        names = [self.fresh("state") for _ in states] + [self.fresh("slice") for _ in stacks]
+        results = body(*names)
+        inputs, outputs = (
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in values]
+            for values in (names, results)
         )
+        inner = helper.make_graph(self.nodes, self.fresh("body"), inputs, outputs)
         self.nodes = outer
-        return self.op("Scan", *stacks, body=inner, num_scan_inputs=len(stacks))
+        attributes = {"body": inner, "num_scan_inputs": len(stacks)}
+        if backwards:
+            attributes["scan_input_directions"] = [1] * len(stacks)
+            attributes["scan_output_directions"] = [1] * (len(results) - len(states))
+        return self.op_many("Scan", len(results), *states, *stacks, **attributes)
 
     def model(
         self, name: str, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
     ) -> onnx.ModelProto:
         """The finished model."""
-        graph = helper.make_graph(self.nodes, name, inputs, outputs, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="mematte")
-        model.ir_version = IR_VERSION
+        model, graph = self._model, self._model.graph
+        graph.name = name
+        graph.node.extend(self.nodes)
+        graph.input.extend(inputs)
+        graph.output.extend(outputs)
+        model.opset_import.append(helper.make_opsetid("", OPSET))
+        model.producer_name, model.ir_version = "mematte", IR_VERSION
         return model
 
     def _store(self, array: np.ndarray) -> str:
-        name = self.fresh("constant")
-        self.constants.append(numpy_helper.from_array(array, name))
-        return name
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor = self._model.graph.initializer.add(name=self.fresh("constant"), dims=array.shape, data_type=kind)
+        tensor.raw_data = array.tobytes()
+        return tensor.name

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from .prior import UNKNOWN, closed_form_prior
+
 CELL_PX = 16  # side of a feature cell
 HALO_CELLS = 2  # beyond the cells of a tile, an alpha depends on no more
-UNKNOWN = 128
 DEFAULT_CAP, DEFAULT_TILE_PX = 18_500, 512
 
 
@@ -37,9 +38,12 @@ def open_session(model: str | Path | bytes, threads: int | None = None) -> onnxr
         source = model if isinstance(model, bytes) else str(model)
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class but Exception
-        label = "the model" if isinstance(model, bytes) else model
         reason = re.sub(r"\s+", " ", str(error))[:200]
-        raise ValueError(f"{label}: onnxruntime {onnxruntime.__version__} cannot load it ({reason})") from error
+        raise ValueError(f"{_label(model)}: onnxruntime {onnxruntime.__version__} cannot load it ({reason})") from error
+
+
+def _label(model: str | Path | bytes) -> str | Path:
+    return "the model" if isinstance(model, bytes) else model
 
 
 class OnnxMatte:
@@ -49,10 +53,15 @@ class OnnxMatte:
         backbone: `NAME_backbone.onnx`, or the joint `NAME.onnx`.
         decoder: `NAME_decoder.onnx`; None for a joint file, which decodes the whole image at once.
         threads: of onnxruntime; None: its default.
+        prior: `NAME_prior.onnx`, for networks that have one.
     """
 
     def __init__(
-        self, backbone: str | Path | bytes, decoder: str | Path | bytes | None = None, threads: int | None = None
+        self,
+        backbone: str | Path | bytes,
+        decoder: str | Path | bytes | None = None,
+        threads: int | None = None,
+        prior: str | Path | bytes | None = None,
     ) -> None:
         self.backbone = open_session(backbone, threads)
         self.decoder = open_session(decoder, threads) if decoder is not None else None
@@ -65,7 +74,11 @@ class OnnxMatte:
         self.mean, self.std = (np.array(json.loads(known[f"image_{key}"]), np.float32) for key in ("mean", "std"))
         self.multiple = int(known["multiple"])
         self.size = None if known["size"] == "any" else tuple(map(int, known["size"].split("x")))
-        self.routed = "max_tokens" in [item.name for item in self.backbone.get_inputs()]
+        inputs = [item.name for item in self.backbone.get_inputs()]
+        self.routed, self.takes_prior = "max_tokens" in inputs, "prior" in inputs
+        self.prior = open_session(prior, threads) if self.takes_prior and prior is not None else None
+        if self.prior and self.prior.get_modelmeta().custom_metadata_map.get("part") != "prior":
+            raise ValueError(f"{_label(prior)} is no NAME_prior.onnx from tools/export_onnx.py")
 
     def predict(
         self,
@@ -73,6 +86,7 @@ class OnnxMatte:
         trimap: np.ndarray,
         max_tokens: int | None = DEFAULT_CAP,
         tile_px: int = DEFAULT_TILE_PX,
+        prior: np.ndarray | None = None,
     ) -> np.ndarray:
         """Alpha of one image.
 
@@ -81,11 +95,12 @@ class OnnxMatte:
             trimap: (H, W) uint8 of 0 (background), 128 (unknown), 255 (foreground).
             max_tokens: most tokens that a routed block sends to global attention; None: no cap.
             tile_px: side of decoder tiles; tiles without unknown pixels are skipped.
+            prior: (H, W) uint8 for networks that take one; None: computed by `NAME_prior.onnx`.
 
         Returns:
             (H, W) float32 in [0, 1], exactly 0 and 1 in the known regions.
         """
-        return self.run(image, trimap, max_tokens, tile_px)[0]
+        return self.run(image, trimap, max_tokens, tile_px, prior)[0]
 
     def run(
         self,
@@ -93,6 +108,7 @@ class OnnxMatte:
         trimap: np.ndarray,
         max_tokens: int | None = DEFAULT_CAP,
         tile_px: int = DEFAULT_TILE_PX,
+        prior: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """As `predict`, with the keep maps (blocks, h, w) of routed networks."""
         self._check(image, trimap)
@@ -102,8 +118,10 @@ class OnnxMatte:
                 f"this file serves images of {self.size[0]}x{self.size[1]} pixels, the image is padded to "
                 f"{padded[0]}x{padded[1]}: export another size, or a MEMatte, which takes all"
             )
-        inputs = self._inputs(image, trimap, padded)
-        feed = {"image": inputs}
+        planes = {"image": self._inputs(image, trimap, padded)}
+        if self.takes_prior:
+            planes["prior"] = self._prior_plane(image, trimap, padded, prior)
+        feed = dict(planes)
         if self.routed:
             cap = np.iinfo(np.int64).max if max_tokens is None else max_tokens
             feed["max_tokens"] = np.array([cap], np.int64)
@@ -112,8 +130,22 @@ class OnnxMatte:
         if self.decoder is None:
             alpha = outputs[0][0, 0, : trimap.shape[0], : trimap.shape[1]]
         else:
-            alpha = self._decode(outputs[0], inputs, trimap, max(tile_px // CELL_PX, 1))
+            alpha = self._decode(outputs[0], planes, trimap, max(tile_px // CELL_PX, 1))
         return np.where(trimap == UNKNOWN, alpha, (trimap == 255).astype(np.float32)), keep
+
+    def _prior_plane(
+        self, image: np.ndarray, trimap: np.ndarray, padded: tuple[int, int], prior: np.ndarray | None
+    ) -> np.ndarray:
+        """(1, 1, H', W') float32 in [0, 1], zero beyond the image."""
+        if prior is None:
+            if self.prior is None:
+                raise ValueError("this network takes the closed-form alpha as an input: give NAME_prior.onnx as well")
+            prior = closed_form_prior(self.prior, image, trimap, int(self.metadata["prior_px"]))
+        elif prior.shape != trimap.shape or prior.dtype != np.uint8:
+            raise ValueError(f"prior must be {trimap.shape} uint8 like the trimap, is {prior.shape} {prior.dtype}")
+        plane = np.zeros((1, 1, *padded), np.float32)
+        plane[0, 0, : trimap.shape[0], : trimap.shape[1]] = prior.astype(np.float32) / np.float32(255)
+        return plane
 
     def _check(self, image: np.ndarray, trimap: np.ndarray) -> None:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -133,7 +165,9 @@ class OnnxMatte:
         inputs[0, 3, :height, :width] = trimap.astype(np.float32) / np.float32(255)
         return inputs
 
-    def _decode(self, features: np.ndarray, inputs: np.ndarray, trimap: np.ndarray, cells: int) -> np.ndarray:
+    def _decode(
+        self, features: np.ndarray, planes: dict[str, np.ndarray], trimap: np.ndarray, cells: int
+    ) -> np.ndarray:
         """Alpha (H, W) from square tiles of `cells` feature cells around what is unknown; 0 elsewhere."""
         alpha = np.zeros(trimap.shape, np.float32)
         rows, cols = features.shape[2:]
@@ -145,8 +179,8 @@ class OnnxMatte:
                 first_row, first_col = max(top - HALO_CELLS, 0), max(left - HALO_CELLS, 0)
                 outer = slice(first_row, top + cells + HALO_CELLS), slice(first_col, left + cells + HALO_CELLS)
                 pixels = tuple(slice(side.start * CELL_PX, side.stop * CELL_PX) for side in outer)
-                feed = {"features": features[..., outer[0], outer[1]], "image": inputs[..., pixels[0], pixels[1]]}
-                tile = self.decoder.run(None, feed)[0][0, 0]
+                feed = {name: plane[..., pixels[0], pixels[1]] for name, plane in planes.items()}
+                tile = self.decoder.run(None, {"features": features[..., outer[0], outer[1]], **feed})[0][0, 0]
                 skip_y, skip_x = (top - first_row) * CELL_PX, (left - first_col) * CELL_PX
                 target = alpha[part]
                 target[:] = tile[skip_y : skip_y + target.shape[0], skip_x : skip_x + target.shape[1]]

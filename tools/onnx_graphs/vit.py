@@ -34,7 +34,11 @@ class VitWriter:
         self.head_dim = vit.embed_dim // self.heads
 
     def write(self, inputs: str, max_tokens: str | None) -> tuple[str, str | None]:
-        """Nodes from (1, 4, H, W) to features (1, C, h, w), and keep maps (blocks, h, w) bool of routed backbones."""
+        """Nodes from the input (1, 4 or 5, H, W) to features (1, C, h, w).
+
+        Returns:
+            names of the features and, of routed backbones, of the keep maps (blocks, h, w) bool.
+        """
         graph, vit = self.graph, self.vit
         patch, proj = vit.patch_size, vit.patch_embed.proj
         weights = graph.weight(array(proj.weight)), graph.weight(array(proj.bias))
