@@ -85,7 +85,9 @@ def continue_manifest(manifest: dict[str, Any], before: Mapping[str, Any], itera
     for name, seconds in before.get("seconds", {}).items():
         manifest["seconds"][name] = manifest["seconds"].get(name, 0.0) + seconds
     manifest["metrics"], manifest["plan"] = before.get("metrics", {}), before.get("plan", {})
-    part = {key: before.get(key) for key in ("started", "command", "overrides", "commit", "device", "processes")}
+    part = {
+        key: before.get(key) for key in ("started", "command", "overrides", "commit", "device", "processes", "files")
+    }
     manifest["earlier"] = [*before.get("earlier", []), {"until_iteration": iteration, **part}]
 
 

@@ -113,6 +113,8 @@ def _build(config: DictConfig, name: str, resume: bool, overrides: Sequence[str]
         logger.warning("%s holds no moving average: it starts from the present weights", last)
     trainer.set_loader(build_loader(config, start_iter, device))
     trainer.manifest["files"] = trainer.data_loader.dataset.sources()
+    if trainer.manifest["earlier"]:
+        _report_files(trainer.manifest["earlier"][-1]["files"], trainer.manifest["files"])
     if settings.max_memory:
         _bound_memory(trainer, settings)
     static_graph = trainer.accumulate == 1 and "iteration" not in model.training_inputs
@@ -162,6 +164,15 @@ def _report_changes(changed: list[tuple[str, Any, Any]]) -> None:
             )
         if key not in UNREAD:
             logger.warning("%s was %r in this run, and is %r from here on", key, old, new)
+
+
+def _report_files(before: list[dict[str, Any]] | None, now: list[dict[str, Any]]) -> None:
+    """Name the folders whose training files are no longer those of the run so far."""
+    known = [(folder["root"], folder["sha256"]) for folder in before or []]
+    changed = [folder for folder in now if (folder["root"], folder["sha256"]) not in known]
+    if before and changed:
+        roots = {folder["root"]: None for folder in changed}
+        logger.warning("the training files are not those of this run so far in %s", ", ".join(roots))
 
 
 def evaluate(config: DictConfig, resume: bool) -> dict[str, float]:

@@ -13,6 +13,7 @@ from detectron2.config import instantiate
 from engine.build import load_config
 from engine.training import command, manifest, session
 from tests.engine.shrunk import leave_checkpoint
+from tests.engine.synthetic import Composites
 from tests.engine.training.test_trainer import curve, tiny
 from tests.test_train import assert_same
 
@@ -126,6 +127,21 @@ def test_a_resumed_run_takes_new_rates_and_says_so(
     assert max(group["lr"] for group in trainer.optimizer.param_groups) <= 1e-5
     (earlier,) = trainer.manifest["earlier"]
     assert earlier["until_iteration"] == 1
+
+
+def test_a_resumed_run_names_folders_whose_files_changed(
+    first_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_checkpoint(first_run, tmp_path / "run", "model_final.pth")
+    checkpoint = tmp_path / "run" / "model_final.pth"
+    state = torch.load(checkpoint, weights_only=True)
+    state["description"]["files"] = [{"root": "/data/fg", "files": 2, "sha256": "a"}]
+    torch.save(state, checkpoint)
+    sources = [{"root": "/data/fg", "files": 3, "sha256": "b"}]
+    monkeypatch.setattr(Composites, "sources", lambda self: sources)
+    trainer, _ = session.prepare(tiny(tmp_path / "run", "train.max_iter=3"), "tiny", resume=True)
+    assert "the training files are not those of this run so far in /data/fg" in caplog.messages
+    assert trainer.manifest["earlier"][-1]["files"][0]["sha256"] == "a"
 
 
 def test_a_resumed_run_refuses_another_seed(first_run: Path, tmp_path: Path) -> None:
