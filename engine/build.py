@@ -18,6 +18,7 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
+from data.files import reason
 from modeling.checkpoints.files import CheckpointError, one_line, read_metadata
 from modeling.checkpoints.hub import weights_file
 from modeling.checkpoints.weights import read_state_dict
@@ -75,7 +76,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
     try:
         found = path.is_file()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise ConfigError(f"{path}: cannot be read ({reason(error)})") from error
     if not found:
         raise ConfigError(f"{path}: no such config file; the published ones are in configs/")
     if path.suffix not in (".py", ".yaml"):

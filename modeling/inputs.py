@@ -90,6 +90,11 @@ def training_trimap(trimap: Tensor) -> Tensor:
     return (trimap >= 85).float().add_(trimap >= 170).mul_(UNKNOWN)
 
 
+def is_unknown(trimap: Tensor) -> Tensor:
+    """Pixels of a uint8 trimap that are neither background (0) nor foreground (255), as bool."""
+    return (trimap != 0) & (trimap != 255)
+
+
 def unknown_mask(trimap: Tensor) -> Tensor:
     """Unknown pixels of a training trimap as float32 of 0 and 1."""
     return (trimap == UNKNOWN).float()

@@ -6,8 +6,8 @@ from torch import Tensor
 from .backbone.vit import ViT
 from .base import Encoding, MattingNetwork, MattingOutput
 from .decoder.detail_capture import DetailCapture
-from .inference.prior import closed_form_prior
 from .inputs import model_input, whole_window
+from .prior import closed_form_prior
 
 
 class ViTMatte(MattingNetwork):

@@ -45,11 +45,13 @@ class Model:
         network: the network and its sizes.
         configs: names of the files in configs/ with this network, the one that its published weights belong to first.
         tensors: `fingerprint` of its state dict.
+        working_size_px: for weights that state none (docs/photographs.md); None for the size of the picture.
     """
 
     network: Part
     configs: tuple[str, ...]
     tensors: str
+    working_size_px: int | None = None
 
 
 def _vit(embed_dim: int, num_heads: int, routed: bool, **further: Any) -> Part:
@@ -118,6 +120,7 @@ MODELS: dict[str, Model] = {
         Part(MEMatte, backbone=_tiny_vit(routed=True, router_noise=0.0), decoder=_tiny_decoder(), distill=True),
         configs=("MEMatte_T", "MEMatte_T_finetune"),
         tensors="90346f21",
+        working_size_px=640,
     ),
     "MEMatte_T_prior": Model(
         _with_prior(MEMatte, routed=True, distill=True), configs=("MEMatte_T_prior",), tensors="cf8d3400"
@@ -140,6 +143,7 @@ MODELS: dict[str, Model] = {
         Part(ViTMatte, backbone=_tiny_vit(routed=False), decoder=_tiny_decoder()),
         configs=("ViTMatte_T",),
         tensors="59363bf4",
+        working_size_px=640,
     ),
     "ViTMatte_T_prior": Model(_with_prior(ViTMatte, routed=False), configs=("ViTMatte_T_prior",), tensors="0de07f87"),
     "ViTMatte_S": Model(_vitmatte(384, 6), configs=("ViTMatte_S_100ep",), tensors="155c3dc8"),

@@ -83,10 +83,7 @@ def test_networks_do_not_know_how_they_run_on_large_images() -> None:
     importing = [
         path for path in rooms if any(found.startswith("modeling.inference") for found in relative_imports(path))
     ]
-    assert sorted(name(path) for path in importing) == [
-        "modeling/__init__.py",
-        "modeling/vitmatte.py",  # a prior that is defined by how it is computed on large images
-    ]
+    assert [name(path) for path in importing] == ["modeling/__init__.py"]
 
 
 def test_production_does_not_import_tests() -> None:

@@ -24,6 +24,7 @@ import tools  # noqa: F401  (puts the repository on the path)
 from data.bands import Band
 from data.files import read_alpha, read_image
 from data.masks import binary
+from data.trimap import is_unknown
 from engine.messages import log_to_terminal
 from tools import cli
 
@@ -68,7 +69,7 @@ def masks(alpha: np.ndarray, seed: int) -> Iterator[tuple[str, np.ndarray]]:
 def measure(image: np.ndarray, alpha: np.ndarray, mask: np.ndarray, band: str, predictor: "Predictor | None") -> tuple:
     """Share of fractional pixels in the band, share of unknown pixels, SAD / 1000 of the whole picture."""
     trimap = Band.parse(band).trimap(image, mask)
-    fractional, unknown = (alpha >= FRACTIONAL[0]) & (alpha <= FRACTIONAL[1]), trimap == 128
+    fractional, unknown = (alpha >= FRACTIONAL[0]) & (alpha <= FRACTIONAL[1]), is_unknown(trimap)
     if predictor is None:
         error = np.abs(trimap / 255.0 - alpha / 255.0)[~unknown]
     else:

@@ -58,12 +58,12 @@ def error(predictor: "Predictor", case: "Case") -> tuple[float, float, float]:
     """Mean absolute error in the unknown region, seconds, seconds of processor time."""
     import numpy as np
 
-    from data.trimap import UNKNOWN
+    from data.trimap import is_unknown
 
     start, busy = time.perf_counter(), time.process_time()
     alpha = predictor.predict(case.image, case.trimap, case.name)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    return float(np.abs(alpha - case.alpha)[case.trimap == UNKNOWN].mean()), seconds, busy
+    return float(np.abs(alpha - case.alpha)[is_unknown(case.trimap)].mean()), seconds, busy
 
 
 @cli.command

@@ -80,7 +80,7 @@ class VideoClip:
                 try:
                     frame = next(frames, None)
                 except av.FFmpegError as error:
-                    raise FileError(f"{self.path}: damaged at frame {number} ({error.strerror})") from error
+                    raise FileError(f"{self.path}: damaged at frame {number} ({reason(error)})") from error
                 if frame is None:
                     return
                 yield Frame(number, f"{number:06d}", lambda frame=frame: _upright(frame), frame.pts)
@@ -90,7 +90,7 @@ class VideoClip:
         try:
             container = av.open(str(self.path))
         except (av.FFmpegError, OSError) as error:
-            raise FileError(f"{self.path}: cannot be read as a video ({error.strerror})") from error
+            raise FileError(f"{self.path}: cannot be read as a video ({reason(error)})") from error
         if not container.streams.video:
             container.close()
             raise FileError(f"{self.path}: has no video stream")
@@ -253,7 +253,7 @@ class _SoundTrack:
         try:
             yield from (packet for packet in self._source.demux(track) if packet.pts is not None)
         except av.FFmpegError as error:
-            logger.warning("%s: its sound is damaged and ends early (%s)", self._path, error.strerror)
+            logger.warning("%s: its sound is damaged and ends early (%s)", self._path, reason(error))
 
 
 def has_sound(path: str | Path) -> bool:

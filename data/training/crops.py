@@ -40,7 +40,7 @@ from data.training.warp import (
     translation,
     warp,
 )
-from data.trimap import UNKNOWN, TrimapSettings, random_trimap
+from data.trimap import TrimapSettings, is_unknown, random_trimap
 
 ReadColour = Callable[[int], np.ndarray]  # reduction (1, 2, 4, 8) -> (H, W, 3) uint8, at most so much smaller
 
@@ -126,14 +126,14 @@ def plan_crop(
 
     grid = settings.crop.grid_px
     rows, columns = (nearest_indices(length // grid, side) for length in geometry.canvas)
-    corner = choose_corner(small_trimap[np.ix_(rows, columns)] == UNKNOWN, geometry.canvas, rng, settings.crop)
+    corner = choose_corner(is_unknown(small_trimap[np.ix_(rows, columns)]), geometry.canvas, rng, settings.crop)
     size = (settings.crop.size_px,) * 2
     rows, columns = (
         nearest_indices(length, side)[start : start + settings.crop.size_px]
         for start, length in zip(corner, geometry.canvas, strict=True)
     )
     trimap = small_trimap[np.ix_(rows, columns)]
-    if not (trimap == UNKNOWN).any():
+    if not is_unknown(trimap).any():
         return None
     to_working = resize_matrix(geometry.canvas, geometry.working) @ translation(*corner)
     return CropPlan(

@@ -12,7 +12,16 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from data.files import FileError, check_outputs, make_folder, read_bytes, read_image, read_trimap, remove_leftovers
+from data.files import (
+    FileError,
+    check_outputs,
+    make_folder,
+    read_bytes,
+    read_image,
+    read_trimap,
+    reason,
+    remove_leftovers,
+)
 from data.folders import Pair
 from data.guidance import Guidance
 from data.records import fingerprint
@@ -121,7 +130,7 @@ def prepare_output(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise FileError(f"{folder}: cannot be written to ({error.strerror or error})") from error
+        raise FileError(f"{folder}: cannot be written to ({reason(error)})") from error
 
 
 def run(

@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from data.files import remove_leftovers, replacing
+from data.files import reason, remove_leftovers, replacing
 from engine.training.run_folder import POINTER, numbered_checkpoints
 from modeling.checkpoints.files import CheckpointError, one_line, read_pickle
 from modeling.checkpoints.weights import mismatches
@@ -27,7 +27,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
         with replacing(path) as file:
             write(file)
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise OSError(error.errno, reason(error), str(path)) from error
 
 
 class _Sink:

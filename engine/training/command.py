@@ -10,6 +10,7 @@ from pathlib import Path
 from detectron2.utils import comm
 from omegaconf import OmegaConf
 
+from data.files import reason
 from engine.build import load_config
 from engine.messages import OneLine, log_to_terminal
 from engine.training.manifest import NAME_KEY
@@ -68,7 +69,7 @@ def guarded(args: Options) -> None:
     except (ConnectionError, EOFError) as error:  # the loss of a process shows differently, depending on the moment
         code = _report_lost_process(error)
     except OSError as error:
-        logger.error("%s cannot be read or written (%s)", error.filename or "a file", error.strerror or error)
+        logger.error("%s cannot be read or written (%s)", error.filename or "a file", reason(error))
         code = 1
     except KeyboardInterrupt:  # during the steps, the trainer stops on its own
         logger.error("interrupted before the first step; nothing was changed")

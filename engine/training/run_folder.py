@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from data.files import reason
 from modeling.checkpoints.files import CheckpointError, one_line
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def _lock(descriptor: int, folder: Path) -> None:
             f"{folder}: another training writes there; wait for it to end, or choose another train.output_dir"
         ) from error
     except OSError as error:  # a file system without locks
-        logger.warning("%s: cannot be locked (%s); start no second training there", folder, error.strerror)
+        logger.warning("%s: cannot be locked (%s); start no second training there", folder, reason(error))
 
 
 def _let_go() -> None:

@@ -94,7 +94,7 @@ def _check_size(path: Path) -> None:
             raise CheckpointError(f"{path}: no such checkpoint file")
         size = path.stat().st_size
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise CheckpointError(f"{path}: cannot be read ({one_line(error.strerror or error)})") from error
     if size > MAX_BYTES:
         raise CheckpointError(f"{path}: has {size / 1e9:.0f} GB; files of up to {MAX_BYTES / 1e9:.0f} GB are read")
 

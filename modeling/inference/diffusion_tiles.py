@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..decoder.diffusion_decoder import Constants, DiffusionDecoder
 from ..inputs import Window, image_and_classes, pad_right_bottom, whole_window
-from .tiles import CELL_PX, Box, grid
+from ..tiles import CELL_PX, Box, grid
 
 # The constants of a tile take less than a tenth of the memory that decoding it takes. Those of so many tiles are kept
 # from step to step; the rest is computed again, so that memory stays bounded whatever the image.

@@ -25,7 +25,7 @@ from .pictures import batch, image_array, mask_tensor, trimap_array
 from .recovery import copy_to_cpu, is_out_of_memory, release
 from .sharing import ledger
 from .tta import predict_views
-from .working_size import Plan, WorkingSize, enlarging_cost, matte_reduced, plan, resolve_working_size, spread
+from .working_size import Plan, WorkingSize, matte_reduced, plan, resolve_working_size, spread, working_size_cost
 
 logger = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ class Predictor:
             yield self.limits
             return
         rows, cols = (height, width) if chosen is None else (chosen.height, chosen.width)
-        enlarging = 0 if chosen is None else enlarging_cost(chosen, height, width)
+        enlarging = 0 if chosen is None else working_size_cost(chosen, height, width)
 
         def cost(limits: Limits) -> int:
             if not self.tta:

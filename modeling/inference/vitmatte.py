@@ -7,11 +7,11 @@ from torch import Tensor
 
 from ..base import Encoding, MattingOutput
 from ..inputs import model_input, published_size
+from ..prior import prior_cost
+from ..tiles import HALO_CELLS, Box, cover, unknown_cells
 from ..vitmatte import ViTMatte
 from . import detail_capture, vit
 from .budget import ENCODED, Limits
-from .prior import prior_cost
-from .tiles import HALO_CELLS, Box, cover, unknown_cells
 
 
 def matte(network: ViTMatte, image: Tensor, trimap: Tensor, limits: Limits, name: str = "") -> MattingOutput:

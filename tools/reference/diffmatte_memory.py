@@ -15,6 +15,7 @@ from modeling.base import Encoding
 from modeling.diffmatte import DiffMatte
 from modeling.inference.budget import Limits
 from modeling.inference.executors import matte
+from modeling.inputs import is_unknown
 from tools.reference.aematter_memory import peak_mib
 from tools.reference.diffmatte import filled
 from tools.reference.published import encode
@@ -38,7 +39,7 @@ def measure(mode: str, height: int, width: int, steps: int = 2) -> dict[str, flo
     trimap[..., 2 * height // 3 :, :] = 255
     before, start = peak_mib(), time.perf_counter()
     alpha = run_whole(model, image, trimap) if mode == "whole" else matte(model, image, trimap, Limits()).alpha
-    unknown = alpha[trimap == 128].double()
+    unknown = alpha[is_unknown(trimap)].double()
     taken = {"peak_mib": peak_mib() - before, "seconds": time.perf_counter() - start}
     return {**taken, "alpha_mean": unknown.mean().item(), "alpha_std": unknown.std().item()}
 

@@ -8,16 +8,14 @@ from safetensors.torch import save_file
 from modeling import Predictor
 from modeling.inference.working_size import (
     Plan,
-    enlarge,
-    enlarging_cost,
-    linear_models,
     lost_detail,
     parse_working_size,
     plan,
-    reduce,
     resolve_working_size,
     spread,
+    working_size_cost,
 )
+from modeling.resizing import enlarge, linear_models, reduce
 from tests.modeling.small import small_mematte
 
 
@@ -188,7 +186,7 @@ def test_the_budget_counts_what_the_network_sees() -> None:
     budget = Predictor(small_mematte(), device="cpu", max_memory="64GB", working_size=128)
     chosen = plan(trimap, 128)
     assert budget.choose_limits(1000, 1000, chosen) == budget.limits
-    assert enlarging_cost(chosen, 1000, 1000) < 100 * 10**6
+    assert working_size_cost(chosen, 1000, 1000) < 100 * 10**6
 
 
 def test_the_shipped_weights_state_or_are_known_to_have_a_size() -> None:

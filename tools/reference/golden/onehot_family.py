@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data.trimap import is_unknown
 from modeling.aematter import AEMatter
 from modeling.cheapmatting import CheapMatting
 from modeling.inference.budget import Limits
@@ -90,7 +91,9 @@ def tensors(case: Arrays) -> tuple[Tensor, Tensor]:
 
 def published_levels(alpha: np.ndarray, trimap: np.ndarray) -> np.ndarray:
     """The published last step: known regions enforced, unknown ones cut down to 8 bits."""
-    return np.where(trimap == 128, (255 * alpha).astype(np.uint8), np.where(trimap == 255, 255, 0)).astype(np.uint8)
+    return np.where(is_unknown(trimap), (255 * alpha).astype(np.uint8), np.where(trimap == 255, 255, 0)).astype(
+        np.uint8
+    )
 
 
 def random_pair(height: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -148,7 +151,7 @@ def check_inference(path: Path, arrays: Arrays) -> list[Quantity]:
     model = build(kind)
     image, trimap = tensors(arrays)
     unit = (image.float() / 255, trimap.float() / 255)
-    unknown = arrays["trimap"] == 128
+    unknown = is_unknown(arrays["trimap"])
     with torch.inference_mode():
         alpha, features = (aematter_pass if kind == "aematter" else cheapmatting_pass)(model, *unit)
         bounded = matte(model, image, trimap, SMALLEST).alpha[0, 0].numpy()

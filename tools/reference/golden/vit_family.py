@@ -12,9 +12,9 @@ from modeling import ViTMatte
 from modeling.base import Encoding
 from modeling.inference import vit
 from modeling.inference.budget import Limits
-from modeling.inference.tiles import Box, grid
 from modeling.inference.vitmatte import decode_boxes
 from modeling.inputs import published_size
+from modeling.tiles import Box, grid
 from tools.reference.golden.check import Arrays, Quantity, largest_difference
 from tools.reference.weights import fill_
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from modeling.inference import prior
+from modeling import prior
 from modeling.inference.budget import Limits
 from modeling.inference.executors import matte
-from modeling.inference.prior import closed_form_prior
+from modeling.prior import closed_form_prior
 from tests.modeling.small import small_mematte, small_vitmatte
 from tests.modeling.test_closed_form import scene
 

@@ -7,9 +7,9 @@ from hypothesis.extra import numpy as hnp
 
 from modeling.base import Encoding
 from modeling.decoder.detail_capture import DetailCapture
-from modeling.inference.tiles import CELL_PX, HALO_CELLS, Box, cover, decoded_cells, grid, unknown_cells
 from modeling.inference.vitmatte import decode_boxes
 from modeling.inputs import published_size
+from modeling.tiles import CELL_PX, HALO_CELLS, Box, cover, decoded_cells, grid, unknown_cells
 from tests.modeling.small import WIDTH, small_vitmatte
 
 

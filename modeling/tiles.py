@@ -7,6 +7,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from .inputs import is_unknown
+
 CELL_PX = 16  # tile edges lie on multiples of this
 HALO_CELLS = 2  # context around a tile in cells: the decoder reaches 31 px and 2 feature cells
 _COST_CELLS = 1  # halo that a tile costs on average over the scales, each of which drops what it no longer needs
@@ -43,7 +45,7 @@ def unknown_cells(trimap: Tensor, height: int, width: int) -> np.ndarray:
     Returns:
         (height, width) bool.
     """
-    unknown = ((trimap != 0) & (trimap != 255)).any(dim=1).any(dim=0)  # (H, W)
+    unknown = is_unknown(trimap).any(dim=1).any(dim=0)  # (H, W)
     padded = F.pad(unknown, (0, width * CELL_PX - unknown.shape[1], 0, height * CELL_PX - unknown.shape[0]))
     return padded.view(height, CELL_PX, width, CELL_PX).any(dim=3).any(dim=1).cpu().numpy()
 

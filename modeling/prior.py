@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
-from ..closed_form import closed_form
-from .working_size import Plan, enlarge, enlarging_cost, reduce
+from .closed_form import closed_form
+from .resizing import enlarge, enlarging_cost, reduce
 
 PRIOR_PX = 640_000  # pixels of the largest picture that is solved as it is; larger ones are reduced to it
 _SOLVER_BYTES = 500  # per pixel that is solved, all of them unknown: coefficients, samples, vectors (measured)
+_ENLARGED_BYTES = 19  # per pixel of a larger picture: one channel and the alphas in float32, the prior
 
 
 def closed_form_prior(image: Tensor, trimap: Tensor) -> Tensor:
@@ -45,5 +46,4 @@ def prior_cost(rows: int, cols: int) -> int:
     """Upper estimate in bytes of the memory that the prior of a picture takes, the prior included."""
     if rows * cols <= PRIOR_PX:
         return (_SOLVER_BYTES + 1) * rows * cols
-    plan = Plan(0, rows, 0, cols, *_smaller(rows, cols))
-    return _SOLVER_BYTES * PRIOR_PX + enlarging_cost(plan, rows, cols) + rows * cols
+    return _SOLVER_BYTES * PRIOR_PX + _ENLARGED_BYTES * rows * cols + enlarging_cost(*_smaller(rows, cols))
