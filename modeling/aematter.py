@@ -1,4 +1,4 @@
-"""AEMatter: a Swin encoder over a convolutional stem, appearance-enhanced axis-wise attention, a Swin decoder.
+"""AEMatter: Swin encoder and decoder with appearance-enhanced axis-wise attention.
 
 Attribute names follow the published checkpoints; the layers themselves follow a functional description of the network.
 """
@@ -81,7 +81,7 @@ class AEMatter(OneHotNetwork):
         return self.convo(torch.cat([inputs, stem, double(x)], dim=1))
 
     def decoder_steps(self, x1: Tensor, x2: Tensor, x3: Tensor) -> list[tuple[Tensor, nn.Module, SwinStage]]:
-        """Skip features, merging convolution and stage of each decoder step, coarse to fine."""
+        """Skip features, merging convolution and stage per decoder step, coarse first."""
         return [(x3, self.conv2, self.ctran1), (x2, self.conv3, self.ctran2), (x1, self.conv4, self.ctran3)]
 
     def context(self, x3: Tensor, x4: Tensor) -> Tensor:

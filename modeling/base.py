@@ -48,7 +48,7 @@ class MattingOutput:
 
 
 class Recomputing(nn.Module):
-    """Module that can recompute its parts in the backward pass instead of storing their activations.
+    """Module that can recompute its parts instead of storing activations.
 
     `MattingNetwork.checkpoint_activations` sets the switch of all of them.
     """
@@ -56,7 +56,10 @@ class Recomputing(nn.Module):
     recompute: bool = False
 
     def apply_part(self, part: nn.Module, *inputs: Any) -> Any:
-        """`part(*inputs)`; where the switch is on, with only the inputs stored. Gradients are the same."""
+        """`part(*inputs)`, storing only the inputs where the switch is on.
+
+        Gradients are the same.
+        """
         if not (self.recompute and self.training):
             return part(*inputs)
         return checkpoint(
@@ -130,7 +133,10 @@ class MattingNetwork(nn.Module):
 
     @property
     def encoder_depth(self) -> int | None:
-        """Number of encoder blocks, named `backbone.blocks.<i>.`, along which rates may decay; None without."""
+        """Number of blocks named `backbone.blocks.<i>.`, or None.
+
+        Learning rates may decay along them.
+        """
         return None
 
     def attach_teacher(self, teacher: Encoder) -> None:
@@ -139,7 +145,7 @@ class MattingNetwork(nn.Module):
 
     @contextmanager
     def without_teacher(self) -> Iterator["MattingNetwork"]:
-        """Take the teacher, if there is one, out of the network for the duration of the block."""
+        """Remove the teacher, if any, for the duration of the block."""
         yield self
 
     def student_copy(self) -> "MattingNetwork":
@@ -148,12 +154,18 @@ class MattingNetwork(nn.Module):
             return copy.deepcopy(self)
 
     def checkpoint_activations(self, enabled: bool = True) -> None:
-        """Recompute encoder blocks and decoder in the backward pass: less memory for more time, same gradients."""
+        """Recompute encoder blocks and decoder in the backward pass.
+
+        Less memory for more time, same gradients.
+        """
         for module in self.modules():
             if isinstance(module, Recomputing):
                 module.recompute = enabled
 
     @staticmethod
     def convert_state_dict(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename published weights to the names of this class; raise `CheckpointError` for what does not belong."""
+        """Rename published weights to the names of this class.
+
+        Raises `CheckpointError` for weights that do not belong to it.
+        """
         return state

@@ -1,4 +1,4 @@
-"""CheapMatting: an encoder of searched cells, pyramid pooling, a light decoder; about 6 million parameters.
+"""CheapMatting: searched cells, pyramid pooling and a light decoder, 6 M parameters.
 
 Attribute names follow the published checkpoints; the layers themselves follow a functional description of the network.
 """
@@ -17,7 +17,10 @@ GROUPS = 8
 
 
 def make_cells(stem_dim: int = 48) -> nn.ModuleList:
-    """The encoder's cells, each reading the two outputs before it; the first two read the stems (1/4 and 1/8)."""
+    """Encoder cells, each reading the outputs of the two before it.
+
+    The first two read the stems (1/4 and 1/8).
+    """
     cells = nn.ModuleList()
     dims, halvings = [stem_dim, stem_dim], [-1, 0]  # of the last two outputs
     dim = stem_dim
@@ -78,7 +81,7 @@ class CheapMatting(OneHotNetwork):
         return x
 
     def _encode(self, quarter: Tensor) -> list[Tensor]:
-        """Outputs of the cells in SKIPS: 192, 384 and 768 channels at 1/8, 1/16 and 1/32."""
+        """Cell outputs in SKIPS: 192, 384, 768 channels at 1/8, 1/16, 1/32."""
         older, newer = quarter, self.stem10(quarter)
         skips = []
         for i, cell in enumerate(self.cells):

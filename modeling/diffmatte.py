@@ -1,4 +1,4 @@
-"""DiffMatte: an encoder that runs once and a light decoder that a diffusion sampler iterates."""
+"""DiffMatte: an encoder run once, a decoder iterated by a diffusion sampler."""
 
 from collections.abc import Callable, Sequence
 
@@ -65,7 +65,7 @@ class DiffMatte(MattingNetwork):
         alpha: Tensor | None = None,
         iteration: int = 0,
     ) -> MattingOutput:
-        """Sample whole images; or, where `alpha` is given, `denoise` it as that iteration of training does.
+        """Sample whole images; given `alpha`, `denoise` it as in training.
 
         Args:
             image: (B, 3, H, W) RGB in [0, 1].
@@ -132,7 +132,7 @@ class DiffMatte(MattingNetwork):
         return model_input(image, classes.float() / 2, window)
 
     def whole_estimate(self, encoding: Encoding, image: Tensor, classes: Tensor) -> Estimate:
-        """Function from a normalised state and its time to the clean matte, on whole images."""
+        """Estimator of the clean matte on whole images, from state and time."""
         _, padded_height, _, padded_width = window = whole_window(image)
         constants = self.decoder.prepare(encoding.features, image_and_classes(image, classes, window, centred=True))
 

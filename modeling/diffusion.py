@@ -29,7 +29,10 @@ DEFAULT_SEED = 8282
 
 @dataclass(frozen=True)
 class Strategy:
-    """Sampler and steps: `ddim` is deterministic given its first noise, `ddpm` adds noise at every step."""
+    """Sampler and number of steps.
+
+    `ddim` is deterministic given its first noise, `ddpm` adds noise at every step.
+    """
 
     sampler: Literal["ddim", "ddpm"]
     steps: int
@@ -39,7 +42,7 @@ class Strategy:
 
     @classmethod
     def parse(cls, text: str) -> "Strategy":
-        """Read `ddim10`, `ddpm4` or `50` (a bare number means DDPM); any number of steps from 1 on is valid."""
+        """Parse `ddim10`, `ddpm4` or `50` (DDPM), with any number of steps."""
         match = re.fullmatch(r"(ddim|ddpm)?[-_]?(\d+)", text.strip().lower())
         if match is None or int(match[2]) < 1:
             raise ValueError(
@@ -86,13 +89,15 @@ def draw_times(stage: Stage, uniform: Tensor) -> tuple[Tensor | None, Tensor]:
 
 
 def normalise(x: Tensor) -> Tensor:
-    """Divide each sample by its standard deviation over the whole image; the mean stays. x (B, 1, H, W)."""
+    """Divide each sample (B, 1, H, W) by its standard deviation, keeping its mean."""
     return x / x.std(dim=(1, 2, 3), correction=0, keepdim=True).clamp(min=_SMALLEST_STD)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The numbers of a sampler with T steps; step k goes from times[k] to times[k + 1].
+    """Coefficients of a sampler with T steps.
+
+    Step k goes from times[k] to times[k + 1].
 
     Attributes:
         times: (T + 1,) from 1 to 0.

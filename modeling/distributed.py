@@ -10,7 +10,7 @@ Mean = Callable[[Tensor], Tensor]
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """Mean of a tensor over all training processes, without gradient; `value` itself where there is one process."""
+    """Mean over all training processes, without gradient; `value` itself for one process."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return value.detach()
     mean = value.detach().clone()

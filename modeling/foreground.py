@@ -44,13 +44,13 @@ def estimate_foreground(image: Tensor, alpha: Tensor) -> Tensor:
 
 
 def memory_cost(height: int, width: int) -> int:
-    """Upper estimate in bytes of what `estimate_foreground` takes, image, alpha and result included."""
+    """Upper estimate in bytes for `estimate_foreground`, inputs and result included."""
     return _BYTES_OF_PIXEL * height * width
 
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """One thread: boxes are so small that several would mostly wait for each other."""
+    """Limit to one thread; boxes are too small for several."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -171,7 +171,7 @@ def _joined(tiles: Tensor, side: int, size: tuple[int, int]) -> list[_Box]:
 
 
 def _halo(sweeps: int) -> int:
-    """Pixels that a box needs around it: each half of a sweep reads one further."""
+    """Context of a box in pixels: half a sweep reads one further."""
     return 2 * sweeps
 
 
@@ -247,7 +247,10 @@ def _update_(
     rest: Tensor,
     gain: Tensor,
 ) -> None:
-    """One step of one lattice, from `_equations`; fore and back are the halves of target (6, m)."""
+    """One step of one lattice by `_equations`.
+
+    `fore` and `back` are the halves of `target` (6, m).
+    """
     torch.mul(*neighbours[0], out=target)
     for colours, weight in neighbours[1:]:
         target.addcmul_(colours, weight)

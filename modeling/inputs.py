@@ -1,4 +1,4 @@
-"""Network inputs: padding by the published rules, normalisation, trimap coding; of any window of the padded image."""
+"""Network inputs: published padding, normalisation and trimap coding, for any window."""
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ Window = tuple[int, int, int, int]  # top, bottom, left, right in pixels
 
 
 def published_size(height: int, width: int, multiple: int = 32) -> tuple[int, int]:
-    """Padded size by the published rule: if either side needs padding, *both* grow to their next larger multiple."""
+    """Published padded size: if either side needs padding, *both* sides grow."""
     if height % multiple == 0 and width % multiple == 0:
         return height, width
     return height + multiple - height % multiple, width + multiple - width % multiple
@@ -59,7 +59,10 @@ def model_input(image: Tensor, guide: Tensor, window: Window) -> Tensor:
 
 
 def trimap_classes(trimap: Tensor) -> Tensor:
-    """(B, 1, H, W), uint8 or float in [0, 1] -> uint8 of 0 background, 1 unknown, 2 foreground, cut at 1/3 and 2/3."""
+    """Classes (B, 1, H, W): 0 background, 1 unknown, 2 foreground.
+
+    The trimap is uint8 or float in [0, 1], and is cut at 1/3 and 2/3.
+    """
     full = 255 if trimap.dtype == torch.uint8 else 1
     return (trimap >= full / 3).to(torch.uint8) + (trimap >= full * 2 / 3)
 
@@ -91,7 +94,7 @@ def training_trimap(trimap: Tensor) -> Tensor:
 
 
 def is_unknown(trimap: Tensor) -> Tensor:
-    """Pixels of a uint8 trimap that are neither background (0) nor foreground (255), as bool."""
+    """Pixels of a uint8 trimap other than 0 and 255, as bool."""
     return (trimap != 0) & (trimap != 255)
 
 

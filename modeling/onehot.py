@@ -1,4 +1,4 @@
-"""Networks that read one-hot trimaps: their frame, trimap coding and symmetric mirror padding."""
+"""Frame of networks with one-hot trimaps: coding and symmetric padding."""
 
 import torch
 from torch import Tensor
@@ -39,13 +39,18 @@ class OneHotNetwork(MattingNetwork):
 
 
 def symmetric_index(length: int, before: int, after: int, device: torch.device | None = None) -> Tensor:
-    """Source positions of a mirrored axis, edge samples repeated (dcba|abcd|dcba), however long the padding."""
+    """Source positions of a mirrored axis with repeated edges, for any padding.
+
+    For example dcba|abcd|dcba.
+    """
     position = torch.arange(-before, length + after, device=device) % (2 * length)
     return torch.minimum(position, 2 * length - 1 - position)
 
 
 def pad_symmetric(tensor: Tensor, multiple: int = 32, minimum: int = 0) -> tuple[Tensor, tuple[int, int]]:
-    """Mirror both axes up to the next multiple, half of the padding (rounded down) before.
+    """Mirror-pad both axes to the next multiple, half of it before.
+
+    An odd half is rounded down.
 
     Args:
         tensor: (..., H, W).
@@ -95,6 +100,9 @@ def crop(padded: Tensor, origin: tuple[int, int], size: tuple[int, int]) -> Tens
 
 
 def clamp_alpha(raw: Tensor, training: bool) -> Tensor:
-    """Clamp to [0, 1]; in training the gradient passes, so that predictions outside the range can come back."""
+    """Clamp to [0, 1], passing all gradients in training.
+
+    Predictions outside the range can then come back.
+    """
     clamped = raw.clamp(0, 1)
     return raw + (clamped - raw).detach() if training else clamped

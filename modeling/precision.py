@@ -1,4 +1,4 @@
-"""Computing precision: autocast's type, and full float32 where rounding would move the result."""
+"""Computing precision: autocast's dtype, and float32 where rounding would matter."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from torch.amp import is_autocast_available
 
 
 def compute_dtype(tensor: Tensor) -> torch.dtype:
-    """Dtype of matrix products of `tensor`: autocast's where it is on, else its own."""
+    """Dtype of matrix products: autocast's if active, else the tensor's own."""
     device = tensor.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
 
@@ -35,7 +35,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 class ExactConvolutions:
-    """Context in which cuDNN computes float32 convolutions in float32 rather than TF32, its default.
+    """Context for float32 convolutions without cuDNN's default TF32.
 
     TF32 keeps 10 bits of the mantissa: enough to send tokens another way than published. The switch is one for the
     whole process, so that the last of several threads to leave restores it.

@@ -1,4 +1,4 @@
-"""Closed-form alpha as an input of networks, for pictures of any size in bounded memory."""
+"""Closed-form alpha as a network input, in bounded memory."""
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ def _solved_smaller(image: Tensor, trimap: Tensor, rows: int, cols: int) -> Tens
 
 
 def prior_cost(rows: int, cols: int) -> int:
-    """Upper estimate in bytes of the memory that the prior of a picture takes, the prior included."""
+    """Upper estimate in bytes for the prior of a picture, itself included."""
     if rows * cols <= PRIOR_PX:
         return (_SOLVER_BYTES + 1) * rows * cols
     return _SOLVER_BYTES * PRIOR_PX + _ENLARGED_BYTES * rows * cols + enlarging_cost(*_smaller(rows, cols))

@@ -1,4 +1,4 @@
-"""Smaller pictures and their trimaps, and the way back: alpha at full size along the edges of the picture.
+"""Reduced pictures and trimaps, and enlarged alphas that follow the picture's edges.
 
 The enlarged alpha lacks the detail that reducing removed; a local linear model returns it. In a small window
 alpha = a * colour + b, so
@@ -39,7 +39,7 @@ def reduce(image: Tensor, trimap: Tensor, height: int, width: int) -> tuple[Tens
 
 
 def _averaged(pixels: Tensor, height: int, width: int) -> Tensor:
-    """uint8 mean over areas, one channel at a time, since each is needed in float32."""
+    """Area means as uint8, channel by channel to save memory."""
     means = [F.adaptive_avg_pool2d(channel.float(), (height, width)) for channel in pixels.split(1, dim=1)]
     return torch.cat(means, dim=1).round_().to(torch.uint8)
 
@@ -76,14 +76,19 @@ def enlarge(alpha: Tensor, reduced: Tensor, image: Tensor, trimap: Tensor, tile_
 
 
 def _positions(top: int, bottom: int, left: int, right: int, rows: int, cols: int) -> Tensor:
-    """(1, bottom - top, right - left, 2): x and y of pixel centres, from -1 to 1 over a picture of rows x cols."""
+    """Pixel centres (1, h, w, 2) as x and y in [-1, 1].
+
+    The picture has rows x cols pixels.
+    """
     y = (torch.arange(top, bottom) + 0.5) * (2 / rows) - 1
     x = (torch.arange(left, right) + 0.5) * (2 / cols) - 1
     return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
 
 
 def linear_models(image: Tensor, alpha: Tensor) -> Tensor:
-    """Slopes a of alpha = a * colour + b, least squares per window, averaged over the windows around a pixel.
+    """Slopes a of alpha = a * colour + b, averaged over each pixel's windows.
+
+    Each window is fitted by least squares.
 
     Args:
         image: (1, 3, h, w) in [0, 1].
@@ -116,5 +121,5 @@ def _windows(values: Tensor) -> Tensor:
 
 
 def enlarging_cost(height: int, width: int) -> int:
-    """Upper estimate in bytes of the working memory of `enlarge` for a reduced picture of height x width pixels."""
+    """Upper estimate in bytes for `enlarge`, by the reduced picture's size."""
     return _TILE_BYTES * TILE_PX + _REDUCED_BYTES * height * width

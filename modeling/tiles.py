@@ -1,4 +1,4 @@
-"""Choice of decoder tiles, with the context that makes them equal to the whole image."""
+"""Decoder tiles around unknown pixels, with enough context to be exact."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class Box(NamedTuple):
     right: int
 
     def grown(self, by: int, height: int, width: int) -> "Box":
-        """The box with `by` cells more on each side, cut at a grid of height x width cells."""
+        """The box with `by` more cells on each side, within the grid."""
         top, bottom = max(self.top - by, 0), min(self.bottom + by, height)
         return Box(top, bottom, max(self.left - by, 0), min(self.right + by, width))
 
@@ -36,7 +36,7 @@ class Box(NamedTuple):
 
 
 def unknown_cells(trimap: Tensor, height: int, width: int) -> np.ndarray:
-    """Cells that hold a pixel that is neither certain background nor certain foreground.
+    """Cells with a pixel that is neither certain background nor foreground.
 
     Args:
         trimap: (B, 1, H, W) uint8; a cell counts where any image of the batch needs it.
@@ -51,7 +51,7 @@ def unknown_cells(trimap: Tensor, height: int, width: int) -> np.ndarray:
 
 
 def cover(cells: np.ndarray, tile_px: int) -> list[Box]:
-    """Cover the marked cells (h, w) with disjoint boxes that are cheap to decode, halo included.
+    """Disjoint boxes around all marked cells (h, w), cheap to decode with halo.
 
     A box is cut in two, again and again, where that saves; and where it would hold more than `tile_px` pixels.
     """
@@ -91,7 +91,10 @@ def _tighten(cells: np.ndarray, box: Box) -> Box | None:
 
 
 def _halves(part: np.ndarray, box: Box, dense: bool) -> tuple[Box, Box]:
-    """Cut `box` (of cells `part`) where its tightened halves are cheapest, or in the middle if no cut saves."""
+    """Halves of `box` at the cheapest cut, or its middle.
+
+    `part` holds its cells; halves are tightened before they are compared.
+    """
     height, width = part.shape
     row, row_cost = _cheapest_cut(part)
     col, col_cost = _cheapest_cut(part.T)
@@ -104,7 +107,10 @@ def _halves(part: np.ndarray, box: Box, dense: bool) -> tuple[Box, Box]:
 
 
 def _cheapest_cut(part: np.ndarray) -> tuple[int, float]:
-    """Row before which to cut `part`, and what its two tightened halves cost together."""
+    """Row of the cheapest cut of `part`, and its cost.
+
+    The cost is that of both tightened halves.
+    """
     if len(part) < 2:
         return 0, float("inf")
     cost = _prefix_costs(part)[:-1] + _prefix_costs(part[::-1])[::-1][1:]
@@ -113,7 +119,10 @@ def _cheapest_cut(part: np.ndarray) -> tuple[int, float]:
 
 
 def _prefix_costs(part: np.ndarray) -> np.ndarray:
-    """Cells decoded for the tightened first 1, 2, ... rows of `part`, whose first row holds a marked cell."""
+    """Cost in cells of the tightened first 1, 2, ... rows of `part`.
+
+    The first row holds a marked cell.
+    """
     width = part.shape[1]
     marked = part.any(axis=1)
     left = np.minimum.accumulate(np.where(marked, part.argmax(axis=1), width))
@@ -123,7 +132,7 @@ def _prefix_costs(part: np.ndarray) -> np.ndarray:
 
 
 def grid(height: int, width: int, side: int) -> Iterator[Box]:
-    """Every cell of a height x width grid once, in boxes of at most `side` cells per side."""
+    """Boxes of at most `side` cells per side that tile the grid."""
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield Box(top, min(top + side, height), left, min(left + side, width))

@@ -1,4 +1,4 @@
-"""ViTMatte: a plain ViT with a detail-capture decoder; also the frame that MEMatte extends."""
+"""ViTMatte: plain ViT with a detail-capture decoder; the base of MEMatte."""
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class ViTMatte(MattingNetwork):
         return model_input(image, guide, whole_window(image))
 
     def guide(self, image: Tensor, trimap: Tensor) -> Tensor:
-        """Channels beside the image, (B, 1 or 2, H, W) uint8: the trimap, and the prior of networks with one."""
+        """Channels beside the image, (B, 1 or 2, H, W) uint8: trimap, prior."""
         return torch.cat([trimap, closed_form_prior(image, trimap)], dim=1) if self.prior else trimap
 
     def decode(self, encoding: Encoding, inputs: Tensor, image: Tensor) -> MattingOutput:

@@ -1,4 +1,4 @@
-"""Sizes of all networks by name; LazyConfigs are built from the same table."""
+"""Sizes of all networks by name, the source of the LazyConfigs."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ TEACHER = "teacher_backbone."  # prefix of the teacher's tensors in training che
 
 
 class Part:
-    """A class of this package with the settings of its constructor, which may hold further parts."""
+    """Class of this package with its constructor's settings, which may be parts."""
 
     def __init__(self, make: Callable[..., nn.Module], **settings: Any) -> None:
         self.make, self.settings = make, settings
@@ -55,13 +55,13 @@ class Model:
 
 
 def _vit(embed_dim: int, num_heads: int, routed: bool, **further: Any) -> Part:
-    """ViT of depth 12 with windows of 14 tokens and four global blocks."""
+    """ViT of depth 12, windows of 14 tokens, four global blocks."""
     sizes = {"depth": 12, "window_size": 14, "global_blocks": (2, 5, 8, 11), "table_side": 32} | further
     return Part(ViT, embed_dim=embed_dim, num_heads=num_heads, routed=routed, **sizes)
 
 
 def _tiny_vit(routed: bool, **further: Any) -> Part:
-    """ViT-Tiny for training from random weights: small windows, a final norm, mimetic attention."""
+    """ViT-Tiny for random initial weights: small windows, final norm, mimetic attention."""
     return _vit(192, 3, routed, window_size=7, final_norm=True, mimetic=True, key_gradients=False, **further)
 
 
@@ -110,7 +110,10 @@ def _diffmatte(backbone: Part, down: tuple[int, ...], up: tuple[int, ...], make:
 
 
 def _diffmatte_vit(embed_dim: int, num_heads: int, table_side: int = 32) -> Part:
-    """`table_side`: side in tokens of the crops that the relative positions were trained on."""
+    """DiffMatte on a plain ViT.
+
+    `table_side`: side in tokens of the crops that the relative positions were trained on.
+    """
     backbone = _vit(embed_dim, num_heads, routed=False, table_side=table_side)
     return _diffmatte(backbone, (7, 32, 64, 128), (embed_dim, 256, 128, 64, 32))
 
@@ -182,7 +185,9 @@ _BY_CONFIG = {config: name for name, model in MODELS.items() for config in model
 
 
 def find(name: str) -> str:
-    """Name of a row of the table, from that or from the name of a config; hyphens count as underscores.
+    """Row of the table by its name or a config's.
+
+    Hyphens count as underscores.
 
     Raises:
         ValueError: there is no such row.
@@ -206,11 +211,17 @@ def build(name: str, **changed: Any) -> nn.Module:
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
-    """Eight hexadecimal digits that stand for the names and shapes of tensors, in any order, without a teacher's."""
+    """Eight hexadecimal digits for tensor names and shapes, in any order.
+
+    A teacher's tensors do not count.
+    """
     lines = sorted(f"{name} {tuple(value.shape)}" for name, value in state.items() if not name.startswith(TEACHER))
     return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def identify(state: Mapping[str, Tensor]) -> str | None:
-    """Model whose tensors have exactly these names and shapes, a teacher's aside; None if there is none."""
+    """Model with exactly these tensor names and shapes; None if none.
+
+    A teacher's tensors do not count.
+    """
     return _BY_TENSORS.get(fingerprint(state))

@@ -25,7 +25,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def attend_precise(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, dropout: float = 0.0) -> Tensor:
-    """Softmax attention whose logits and normalisation never leave float32, whatever the surrounding precision.
+    """Softmax attention with logits and normalisation in float32.
 
     Half-precision logits overflow as soon as features grow (a product of two un-normalised vectors grows with the
     square of their scale), and TF32 rounding of large logits moves the softmax visibly. The logits are stored, so the
@@ -113,7 +113,7 @@ def relative_bias(q: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
 
 
 def attend_relative(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-    """Global attention with relative positions, a few rows of queries at a time.
+    """Global attention with relative positions, in groups of query rows.
 
     The bias and the weights of a part are computed again in the backward pass, so that no N x N matrix is stored.
 
@@ -139,7 +139,7 @@ def attend_relative(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor)
 
 
 def attend_by_policy(q: Tensor, k: Tensor, v: Tensor, policy: Tensor) -> Tensor:
-    """Attention with `policy_softmax`, some queries at a time, recomputed in the backward pass.
+    """Attention with `policy_softmax` in groups of queries, recomputed for gradients.
 
     Args:
         q, k, v: (B, heads, N, d).
@@ -166,13 +166,16 @@ def _attend_queries_by_policy(q: Tensor, k: Tensor, v: Tensor, policy: Tensor, f
 
 
 def queries_at_once(q: Tensor, keys: int) -> int:
-    """Queries of (B, heads, ...) whose attention weights over so many keys are in memory together."""
+    """Number of queries whose attention weights are in memory together."""
     held = HELD_WEIGHTS["cpu" if q.device.type == "cpu" else "device"]
     return max(held // (q.shape[0] * q.shape[1] * keys), 1)
 
 
 def _recomputed(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-    """`function(*inputs)` with only the inputs stored for the backward pass; `function` draws no random numbers."""
+    """`function(*inputs)` that stores only the inputs for the backward pass.
+
+    `function` must draw no random numbers.
+    """
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 

@@ -1,4 +1,4 @@
-"""Cells of CheapMatting's encoder: which operators, between which nodes, as data; and the one class that runs them.
+"""Searched cells of CheapMatting's encoder: their operators as data, and their class.
 
 Attribute names follow the published checkpoints.
 """
@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 
 class Edge(NamedTuple):
-    """Operator applied to a node: 0 and 1 are the cell's inputs (older, newer), 2 to 5 its inner nodes."""
+    """Operator and the node that it reads.
+
+    Nodes 0 and 1 are the cell's inputs (older, newer), 2 to 5 its inner nodes.
+    """
 
     operator: str
     source: int
@@ -65,7 +68,10 @@ def pointwise(in_chans: int, out_chans: int) -> Chain:
 
 
 def depthwise(chans: int, kernel: int, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
-    """ReLU, depthwise and pointwise convolution, batch norm; the size is kept but for the stride."""
+    """ReLU, depthwise and pointwise convolution, batch norm.
+
+    Only the stride changes the size.
+    """
     padding = dilation * (kernel - 1) // 2
     return [
         nn.ReLU(),

@@ -33,7 +33,7 @@ def initialise_mimetic(pos_embed: nn.Parameter, attentions: Iterable[nn.Module])
 
 
 def _factors(dim: int, rank: int, random: float, identity: float) -> tuple[Tensor, Tensor]:
-    """Two matrices (dim, rank) whose product left @ right.t() is the best of this rank for a noisy identity."""
+    """Factors (dim, rank) of a noisy identity: best product left @ right.t()."""
     wanted = random * torch.randn(dim, dim) / dim**0.5 + identity * torch.eye(dim)
     left, sizes, right = torch.linalg.svd(wanted)
     roots = sizes[:rank].sqrt()
@@ -41,7 +41,10 @@ def _factors(dim: int, rank: int, random: float, identity: float) -> tuple[Tenso
 
 
 def _sines(side: int, dim: int) -> Tensor:
-    """(side * side, dim): sines and cosines of the row in one half, of the column in the other."""
+    """Position embeddings (side * side, dim): sines and cosines per axis.
+
+    One half belongs to the row, the other to the column.
+    """
     quarter = dim // 4
     frequencies = LONGEST_WAVE ** -(torch.arange(quarter) / quarter)
     angles = torch.arange(side)[:, None] * frequencies  # (side, dim / 4)

@@ -1,4 +1,7 @@
-"""Swin-T with prior tokens (the MatteFormer encoder): windows also attend to the means of the trimap's areas."""
+"""Swin-T with prior tokens, the MatteFormer encoder.
+
+Windows also attend to the means of the trimap's three areas.
+"""
 
 from collections.abc import Sequence
 

@@ -57,7 +57,10 @@ class SpectralConv2d(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions with a shortcut; a block that halves the resolution averages in the shortcut."""
+    """Two convolutions with a shortcut.
+
+    A block that halves the resolution averages in the shortcut.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()

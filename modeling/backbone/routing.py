@@ -1,4 +1,4 @@
-"""Adaptive token routing: which tokens see global attention (Router, policy), the branch of the others (LTRM), BATR."""
+"""Adaptive token routing: router, policy, light branch (LTRM), kept-token ratio (BATR)."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ..precision import autocast_off
 
 
 class Router(nn.Module):
-    """Scores every token from its own content and the mean of the grid; always in float32.
+    """Token scores in float32 from each token and the grid's mean.
 
     The attribute names are those of published checkpoints.
     """
@@ -25,7 +25,7 @@ class Router(nn.Module):
         )
 
     def initialise_decisive(self) -> None:
-        """Set weights with which tokens of different content get different scores from the start.
+        """Initial weights with which different tokens get different scores.
 
         The published ones give all the same; in a short training they stay so, and the branches never specialise.
         """
@@ -100,7 +100,7 @@ def gumbel_policy(logp: Tensor, noise: Tensor) -> Tensor:
 
 
 def decide(logp: Tensor, max_tokens: int | None = None) -> list[Tensor]:
-    """Choose, image by image, the tokens that go to global attention; for evaluation.
+    """Tokens of each image for global attention, in evaluation.
 
     A tie goes to the light branch. Where more than `max_tokens` want to stay, those with the greatest margin do
     (of equal ones the earlier).
@@ -146,5 +146,5 @@ def kept_ratio(policies: Sequence[Tensor], mean: Mean = mean_over_processes) -> 
 
 
 def ratio_loss(policies: Sequence[Tensor], keep_ratio: float, mean: Mean = mean_over_processes) -> Tensor:
-    """BATR: squared distance of the batch's share of routed tokens from its target."""
+    """BATR: squared distance of the batch's kept-token ratio from its target."""
     return (kept_ratio(policies, mean) - keep_ratio) ** 2

@@ -28,7 +28,7 @@ def relative_position_index(window: int, prior_tokens: int = 0) -> Tensor:
 
 
 def shift_regions(size: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """Label the positions of one axis of the shifted map: (size,) in {0, 1, 2}."""
+    """Region labels (size,) of one axis of the shifted map: 0, 1, 2."""
     position = torch.arange(size, device=device)
     return (position >= size - window).long() + (position >= size - shift).long()
 
@@ -44,7 +44,10 @@ def from_windows(windows: Tensor, window: int, width: int) -> Tensor:
 
 
 def shift_mask(rows: Tensor, columns: Tensor, window: int) -> Tensor:
-    """Logit mask (nW, N, N) between the areas that a shift brings together, from the labels of `shift_regions`."""
+    """Logit mask (nW, N, N) between regions that shifting brings together.
+
+    `regions` are labels of `shift_regions`.
+    """
     label = to_windows((3 * rows[:, None] + columns[None, :])[None, ..., None], window)[0, ..., 0]  # (nW, N)
     return torch.where(label[:, :, None] != label[:, None, :], MASKED_LOGIT, 0.0)
 
@@ -71,7 +74,7 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, windows: Tensor, mask: Tensor | None = None, prior: Tensor | None = None) -> Tensor:
-        """Attend inside each window, and from each window to the prior tokens of its image.
+        """Attention inside each window, and to the prior tokens of its image.
 
         Args:
             windows: (B, nW, N, C).
@@ -183,7 +186,7 @@ class PatchMerging(nn.Module):
 
 
 class SwinStage(Recomputing):
-    """Blocks of one resolution, every second one shifted, and the merging that follows them.
+    """Blocks of one resolution, alternately shifted, and patch merging.
 
     Args:
         prior_sets: tokens that join the prior memory at each block; block n is built for prior_sets * (n + 1).

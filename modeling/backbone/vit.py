@@ -185,7 +185,7 @@ class Block(nn.Module):
         return (slow * policy + fast * (1 - policy)).view_as(tokens)
 
     def _choose_branch(self, tokens: Tensor, normed: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        """Evaluation: global attention among the kept tokens of each image only, the LTRM for the others."""
+        """Evaluation: attention among each image's kept tokens, LTRM for the others."""
         flat, mixed = normed.flatten(1, 2), self.efficient_block(tokens).flatten(1, 2)
         images = []
         for image, index in enumerate(kept):  # tokens of different images never see each other
@@ -195,7 +195,10 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; `table_side` gives it relative positions for that many tokens per side."""
+    """Multi-head self-attention, with relative positions where `table_side` is given.
+
+    `table_side`: tokens per side that the relative positions cover.
+    """
 
     def __init__(self, dim: int, num_heads: int, table_side: int | None) -> None:
         super().__init__()
@@ -245,7 +248,7 @@ class Attention(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Convolutional bottleneck at the end of a global block; starts as the identity."""
+    """Convolutional bottleneck after a global block; initially the identity."""
 
     HALO = 1  # rows that the 3x3 convolution reaches
 
@@ -293,7 +296,10 @@ class PatchEmbed(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation over channels; its own type, since the published weight decay spares only `nn.LayerNorm`."""
+    """Layer normalisation over channels.
+
+    A type of its own, since the published weight decay spares only `nn.LayerNorm`.
+    """
 
     def __init__(self, dim: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -316,7 +322,10 @@ def _bicubic(length: int, wanted: int, device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def _draw_normal_(tensor: Tensor, std: float = 0.02) -> None:
-    """Fill with normal numbers, by inverse transform: the same for a seed in every version of torch."""
+    """Fill with normal numbers that are equal in every torch version.
+
+    Drawn by inverse transform of uniform ones.
+    """
     tensor.uniform_(-1, 1).erfinv_().mul_(std * 2**0.5).clamp_(-2, 2)
 
 

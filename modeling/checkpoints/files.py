@@ -1,4 +1,4 @@
-"""Safe reading of weight files: nothing in them runs, and no tensor is copied into memory yet.
+"""Safe reading of weight files: no code runs, no tensor is copied.
 
 Tensors come back mapped from the file wherever its format allows that, so that names, shapes and types can be judged
 before any memory is taken for them.
@@ -27,7 +27,7 @@ _LEGACY_PICKLES = 5  # magic number, protocol, machine, content, order of the st
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or does not belong to the model."""
+    """Unreadable checkpoint, or one of another model."""
 
 
 def read_file(path: str | Path) -> object:
@@ -74,7 +74,7 @@ def read_pickle(path: str | Path, mapped: bool = True) -> object:
 
 
 def one_line(error: object, limit: int = 200) -> str:
-    """The first line of an error, or a name out of a file, as a terminal can show it."""
+    """Printable first line of an error, or of a file's name."""
     lines = str(error).splitlines()
     line = lines[0] if lines and lines[0].strip() else type(error).__name__
     line = "".join(letter if letter.isprintable() else "?" for letter in line)
@@ -100,7 +100,7 @@ def _check_size(path: Path) -> None:
 
 
 def _check_content(path: Path) -> bool:
-    """Refuse files that take more memory than they have bytes; True if this one is in PyTorch's zip format."""
+    """Refuse files that expand beyond their size; True for PyTorch's zip format."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(4)
@@ -148,7 +148,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse a header, which safetensors would parse as a whole, of many times the usual size."""
+    """Refuse oversized safetensors headers, which would be parsed as a whole."""
     with open(path, "rb") as file:
         start = file.read(8)
     if len(start) == 8 and (size := struct.unpack("<Q", start)[0]) > MAX_HEADER_BYTES:

@@ -1,4 +1,4 @@
-"""Places of weights: a file, a folder in the layout of the Hugging Face hub, or a repository of that hub."""
+"""Sources of weights: files, hub folders and Hugging Face repositories."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ PREFIX = "hf:"  # of repository names where a path could be meant
 
 
 def weights_file(source: str | Path) -> Path:
-    """Path of the named weights, fetched into the hub's cache if need be.
+    """Path of the named weights, downloaded into the hub's cache if needed.
 
     Args:
         source: a file, a folder with `model.safetensors`, or a repository of the Hugging Face hub as `hf:owner/name`.
@@ -33,7 +33,10 @@ def weights_file(source: str | Path) -> Path:
 
 
 def _fetch(repository: str) -> Path:
-    """Weights of a repository; from the cache where it is there already, so that runs without network repeat."""
+    """Weights of a repository, preferably out of the cache.
+
+    The cache comes first so that runs without network repeat.
+    """
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import LocalEntryNotFoundError

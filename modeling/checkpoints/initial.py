@@ -1,4 +1,7 @@
-"""Weights that a training starts from: the student's own, of its dense sibling or of a plain ViT, and the teacher's."""
+"""Initial weights of a training run, for the student and its teacher.
+
+The student's are its own, its dense sibling's, or those of a plain ViT.
+"""
 
 import logging
 import re
@@ -39,7 +42,7 @@ _NEW_IN_MATTING = re.compile(
 
 
 def initialise(model: nn.Module, path: str | Path) -> None:
-    """Load what a training starts from, and log what stays as it was initialised.
+    """Load initial weights and log the parameters that keep their initialisation.
 
     Accepts a checkpoint of the model itself; of its dense sibling (ViTMatte for MEMatte, DiffMatte for MEDiffMatte:
     routers and light branches stay initial, relative positions of routed blocks are dropped); or a plain encoder: a ViT
@@ -78,7 +81,9 @@ def initialise(model: nn.Module, path: str | Path) -> None:
 
 
 def load_teacher(teacher: nn.Module, path: str | Path) -> None:
-    """Load the teacher's backbone, strictly, from a ViTMatte, a DiffMatte, or a training checkpoint with a teacher.
+    """Load the teacher's backbone strictly.
+
+    Sources are a ViTMatte, a DiffMatte, or a training checkpoint with a teacher.
 
     Raises:
         CheckpointError: the file holds no such backbone.
@@ -100,7 +105,10 @@ def load_teacher(teacher: nn.Module, path: str | Path) -> None:
 
 
 def _from_plain_encoder(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names of a plain encoder to those of our network, and sizes where ours reads more channels or positions."""
+    """Our names and sizes for the weights of a plain encoder.
+
+    Ours may read more channels or positions.
+    """
     prefixes = (f"{_WRAPPER}backbone.", "backbone.", "trans.")
     prefix = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in expected)), "")
     swin = any("relative_position_bias_table" in name for name in state)
@@ -119,7 +127,7 @@ def _from_plain_encoder(state: dict[str, Tensor], expected: dict[str, Tensor]) -
 
 
 def _grown(value: Tensor, axis: int, length: int, random: bool) -> Tensor:
-    """`value` with Xavier-normal numbers or zeros appended along `axis` until it has `length`, if it is shorter."""
+    """`value` extended along `axis` to `length` by Xavier-normal numbers or zeros."""
     missing = list(value.shape)
     missing[axis] = max(length - value.shape[axis], 0)
     extra = torch.zeros(missing, dtype=value.dtype)
@@ -129,5 +137,5 @@ def _grown(value: Tensor, axis: int, length: int, random: bool) -> Tensor:
 
 
 def _families(names: list[str]) -> list[str]:
-    """Names without block numbers and without `weight` and `bias`, each once, for a log line."""
+    """Distinct parameter names without block numbers, `weight` and `bias`, for logging."""
     return list(dict.fromkeys(re.sub(r"\.(weight|bias)$", "", re.sub(r"\.\d+\b", ".*", name)) for name in names))

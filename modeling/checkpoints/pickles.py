@@ -1,4 +1,4 @@
-"""A walk through a pickle that builds nothing: bounds on work and memory, and a list of allowed calls.
+"""Pickle inspection that builds nothing, with bounds and a list of calls.
 
 Reading with `weights_only` keeps a pickle from running code. It does not bound memory or time: a small file can request
 terabytes, create millions of containers, or use a tuple with 2^40 leaves as a key, whose hash takes forever. PyTorch's
@@ -41,7 +41,7 @@ _NUMBER_AT = 4  # of a storage's identity: kind, type, key, place, number of ele
 
 
 class Refused(ValueError):
-    """A pickle that asks for more than plain data; the message says for what."""
+    """Pickle that asks for more than plain data; the message says what."""
 
 
 class _Name(str):
@@ -121,7 +121,7 @@ class Walk:
 
 
 def _check_items(root: object) -> None:
-    """Bound the number of items of the result, repetitions included, visiting each node once."""
+    """Bound the items of the result, repetitions included; visits nodes once."""
     if not isinstance(root, _Node):
         return
     counts: dict[int, int] = {}
@@ -150,7 +150,7 @@ def _global(walk: Walk) -> None:
 
 
 def _reduce(walk: Walk) -> None:
-    """A call: of OrderedDict without arguments, of what makes tensors, and of a few that make small plain things."""
+    """Allowed calls: empty OrderedDict, tensor constructors, and a few small types."""
     arguments, function = walk.stack.pop(), walk.stack.pop()
     if function not in _CALLED or not isinstance(function, _Name) or not _is(arguments, "tuple"):
         raise Refused("a call of what is no function")

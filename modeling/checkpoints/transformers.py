@@ -1,4 +1,4 @@
-"""ViTMatte in the layout of Hugging Face's `VitMatteForImageMatting`: names of tensors, and its config files."""
+"""ViTMatte as Hugging Face's `VitMatteForImageMatting`: tensor names and config files."""
 
 import re
 from typing import Any

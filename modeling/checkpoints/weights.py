@@ -1,4 +1,4 @@
-"""Reading weights safely and strictly: published layouts renamed to ours, clear lists of what does not fit."""
+"""Strict loading of weights: published names converted, mismatches listed."""
 
 from pathlib import Path
 
@@ -18,7 +18,9 @@ _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 
 
 def read_state_dict(path: str | Path, averaged: bool = True) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint under our names, on the CPU, mapped from the file where its format allows it.
+    """Tensors of a checkpoint under our names, on the CPU.
+
+    They are mapped from the file where its format allows it.
 
     Accepts `.safetensors` (also in a hub folder or repository, see `weights_file`), and `.pth` files that hold a state
     dict, bare or under `model` (or `state_dict`), with or without a common `module.` prefix, and the names of Hugging
@@ -46,7 +48,7 @@ def read_state_dict(path: str | Path, averaged: bool = True) -> dict[str, Tensor
 
 
 def load_weights(model: MattingNetwork, path: str | Path) -> None:
-    """Load a checkpoint into `model`, strictly; a teacher in the file is ignored where the model has none.
+    """Load a checkpoint strictly, without a teacher that the model lacks.
 
     Raises:
         CheckpointError: naming the model that the weights belong to, or the missing, unexpected and misshapen tensors.
@@ -73,7 +75,7 @@ def load_state(model: MattingNetwork, state: dict[str, Tensor], path: str | Path
 
 
 def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """Describe how the names, shapes and types of `found` differ from those expected; empty where they agree.
+    """Differences of `found` from the expected names, shapes and types.
 
     Only where all of them do, the numbers themselves are looked at; those that are not finite, or not in the type of
     the network, are a problem.
@@ -103,7 +105,10 @@ def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[st
 
 
 def _is_plain(value: Tensor) -> bool:
-    """Numbers of a usual type, each of which the file holds: not sparse, quantised, without data, or repeated."""
+    """True for dense numbers of a usual type that the file stores.
+
+    False for sparse, quantised or repeated values, and for tensors without data.
+    """
     if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in (*_FLOATING, *_WHOLE):
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()

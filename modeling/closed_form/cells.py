@@ -1,4 +1,7 @@
-"""Squares of pixels that hold unknown ones, so that known parts of a picture cost nothing."""
+"""Squares of pixels that hold unknown ones.
+
+Known parts of a picture cost nothing.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +13,7 @@ _WIDE = SIDE + 2 * REACH
 
 
 class Cells:
-    """The squares of SIDE x SIDE pixels with unknown ones, M in all pictures together.
+    """Squares of SIDE x SIDE pixels with unknown ones, M in all pictures.
 
     Values of their pixels are kept as (SIDE, SIDE, M): the same place in all squares is contiguous.
 

@@ -77,7 +77,7 @@ def _inverses(planes: list[Tensor], rows: Tensor, cols: Tensor, stiffness: Tenso
 
 
 def _hats(length: int, nodes: int, spacing: int, like: Tensor) -> Tensor:
-    """(length, nodes): piecewise linear functions, each 1 at its node and 0 at the others, `spacing` apart."""
+    """Hat functions (length, nodes): 1 at their node, 0 at the others."""
     positions = torch.arange(length, dtype=like.dtype, device=like.device) / spacing
     return (1 - (positions[:, None] - torch.arange(nodes, device=like.device)).abs()).clamp_(min=0)
 

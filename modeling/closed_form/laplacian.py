@@ -12,7 +12,9 @@ NEIGHBOURS = [(0, 1), (0, 2)] + [(dy, dx) for dy in (1, 2) for dx in range(-2, 3
 
 
 def matting_laplacian(image: Tensor, unknown: Tensor) -> Tensor:
-    """Coefficients of the matting Laplacian in the rows of unknown pixels; other rows are incomplete.
+    """Matting Laplacian in the rows of unknown pixels.
+
+    Other rows are incomplete.
 
     Args:
         image: (B, 3, H, W) in [0, 1].
@@ -37,7 +39,10 @@ def matting_laplacian(image: Tensor, unknown: Tensor) -> Tensor:
 
 
 def _windows(unknown: Tensor) -> Tensor:
-    """Indices of the first pixels of all windows of 3 x 3 that touch an unknown pixel, in (H, W) bool."""
+    """First pixels of the 3 x 3 windows with unknown pixels, as indices.
+
+    `unknown` is (H, W) bool.
+    """
     across = unknown[:, :-2] | unknown[:, 1:-1] | unknown[:, 2:]
     touched = torch.zeros_like(unknown[:-2])
     touched[:, :-2] = across[:-2] | across[1:-1] | across[2:]
@@ -45,7 +50,7 @@ def _windows(unknown: Tensor) -> Tensor:
 
 
 def _add_windows(stencil: Tensor, image: Tensor, windows: Tensor) -> None:
-    """Add the coefficients of windows to the planes of a picture, in place.
+    """Add the coefficients of windows to a picture's planes, in place.
 
     Args:
         stencil: (13, H, W).
@@ -72,7 +77,7 @@ def _add_windows(stencil: Tensor, image: Tensor, windows: Tensor) -> None:
 
 
 def _whitened(pixels: list[Tensor]) -> list[Tensor]:
-    """Colours of the nine pixels of each window, less their mean and divided by the root of their covariance.
+    """Nine colours per window, without their mean, over the covariance's root.
 
     Args:
         pixels: nine of (3, N); the covariance is enlarged by EPSILON / 9.

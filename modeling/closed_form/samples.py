@@ -1,4 +1,4 @@
-"""Alpha of each unknown pixel from known colours near it, with a confidence.
+"""Alpha of unknown pixels from nearby known colours, with a confidence.
 
 Colours on the way to known pixels, up, down, left and right, and a smooth continuation of all known colours are the
 candidates; of all pairs of a foreground and a background, the one that explains the pixel best and is near gives alpha.
@@ -15,7 +15,7 @@ CONTRAST = 0.02  # squared distance of two colours at which the confidence is ha
 
 
 def sampled_alpha(image: Tensor, foreground: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
-    """Alpha and confidence, both in [0, 1]; 0 where the trimap is known.
+    """Alpha and confidence in [0, 1], 0 at known pixels.
 
     Args:
         image: (3, H, W) in [0, 1].
@@ -44,7 +44,7 @@ def sampled_alpha(image: Tensor, foreground: Tensor, background: Tensor) -> tupl
 
 
 def _candidates(image: Tensor, known: Tensor, unknown: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Colours (3, N) for the unknown pixels, and how much farther away (N) than the nearest of them they are.
+    """Candidate colours (3, N) and their excess distances (N) per unknown pixel.
 
     Args:
         image: (3, H, W).
@@ -77,7 +77,9 @@ def _smoothed(planes: Tensor) -> Tensor:
 
 
 def _nearest(known: Tensor, axis: int, backwards: bool) -> tuple[Tensor, Tensor]:
-    """Flat index of the last known pixel before each one along an axis, and its distance; a huge one if there is none.
+    """Flat index and distance of the last known pixel along an axis.
+
+    The distance is huge where there is none.
 
     Args:
         known: (H, W) bool.
@@ -98,7 +100,7 @@ def _nearest(known: Tensor, axis: int, backwards: bool) -> tuple[Tensor, Tensor]
 
 
 def fill(colours: Tensor, known: Tensor) -> Tensor:
-    """Continue known colours smoothly over all pixels, by averages over ever larger squares.
+    """Extend known colours over all pixels by averages of growing squares.
 
     Args:
         colours: (C, H, W).

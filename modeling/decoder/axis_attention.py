@@ -1,4 +1,4 @@
-"""Context stage of AEMatter: appearance-enhanced attention along horizontal and vertical strips at 1/32 resolution.
+"""Context stage of AEMatter: appearance-enhanced attention along strips, at 1/32 resolution.
 
 The stage reads features that no normalisation bounds, so it stays in float32 under autocast.
 """

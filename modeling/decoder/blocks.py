@@ -42,7 +42,7 @@ class MattingHead(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Residual unit with group norms: (B, dim, H, W) -> same; the norms' statistics cover the whole map."""
+    """Residual unit (B, dim, H, W) with group norms over the whole map."""
 
     def __init__(self, dim: int, hidden: int, groups: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Detail-capture decoder: a stream of image details fused, scale by scale, with the encoder's features."""
+"""Detail-capture decoder: image details fused with encoder features, scale by scale."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ class ConvStream(nn.Module):
 
 
 class FusionBlock(nn.Module):
-    """Doubles a coarse map and fuses it with the details of the finer scale."""
+    """Upsampling of a coarse map, fused with details of the finer scale."""
 
     def __init__(self, in_chans: int, out_chans: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""DiffMatte's decoder: a small time-conditioned U-shaped net that estimates a clean matte from a noisy one.
+"""DiffMatte's decoder: a time-conditioned U-Net from noisy to clean mattes.
 
 Only the noisy matte and the time change between sampling steps. `prepare` computes once what depends on neither,
 `forward` does the rest of a step. Parameter names are those of the published checkpoints.
@@ -75,7 +75,7 @@ class DownBlock(_Block):
         return self.conv1(x), self.downsample.op(x)
 
     def partial_branches(self, x: Tensor, channels: slice) -> tuple[Tensor, Tensor]:
-        """Contribution of some input channels to `branches`; those of all channels add up to it."""
+        """Contribution of some input channels to `branches`; all contributions sum to it."""
         convs = (self.conv1, self.downsample.op)
         main, shortcut = (F.conv2d(x, conv.weight[:, channels], stride=2, padding=1) for conv in convs)
         return main, shortcut
@@ -98,7 +98,7 @@ class UpBlock(_Block):
 
 
 class DiffusionDecoder(Recomputing):
-    """Noisy matte, image and trimap at full resolution plus one encoder feature -> clean matte in [-1, 1].
+    """Clean matte in [-1, 1] from noisy matte, image, trimap and feature.
 
     Args:
         down_channels: widths of the down path, the input's first. One block fewer than entries.

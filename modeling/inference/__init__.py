@@ -1,1 +1,1 @@
-"""The networks on large images in bounded memory: predictor, strips, tiles, memory budget."""
+"""Networks on large images: predictor, strips, tiles and memory budget."""

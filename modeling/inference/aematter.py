@@ -1,4 +1,4 @@
-"""AEMatter in bounded strips: its convolutions at high resolution, Swin blocks, and the attention of its context."""
+"""AEMatter in strips: high-resolution convolutions, Swin blocks and context attention."""
 
 from functools import partial
 
@@ -27,7 +27,10 @@ _FIXED_BYTES = 350_000_000
 
 
 def matte(network: AEMatter, image: Tensor, trimap: Tensor, limits: Limits, name: str = "") -> MattingOutput:
-    """Alpha of one image, computed only in strips with unknown pixels; see `executors.matte`."""
+    """Alpha of one image from strips with unknown pixels.
+
+    See `executors.matte`.
+    """
     return matte_padded(network, image, trimap, partial(raw_alpha, network, limits=limits))
 
 

@@ -1,4 +1,4 @@
-"""Bounds on intermediate results, chosen from a memory budget by a cost model."""
+"""Bounds on intermediate results, by a cost model and a memory budget."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ _SMALLEST_CHUNK, _SMALLEST_TILE = 256, 160 * 160
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one inference run; none of them but `max_tokens` changes the result.
+    """Bounds of one inference run; only `max_tokens` changes the result.
 
     Attributes:
         max_tokens: most tokens that one routed block of one image sends to global attention (None: no cap).
@@ -36,7 +36,7 @@ class Limits:
             self.on_progress(share)
 
     def watch(self, items: Sequence[Item], first: float, last: float) -> Iterator[Item]:
-        """Iterate over items, reporting after each; shares of the run go from `first` to `last`."""
+        """Iterate and report progress, from share `first` to `last` of the run."""
         for index, item in enumerate(items, 1):
             yield item
             self.report(first + (last - first) * index / len(items))

@@ -21,7 +21,10 @@ _FIXED_BYTES = 250_000_000
 
 
 def matte(network: CheapMatting, image: Tensor, trimap: Tensor, limits: Limits, name: str = "") -> MattingOutput:
-    """Alpha of one image, computed only in strips with unknown pixels; see `executors.matte`."""
+    """Alpha of one image from strips with unknown pixels.
+
+    See `executors.matte`.
+    """
     return matte_padded(network, image, trimap, partial(raw_alpha, network, limits=limits))
 
 

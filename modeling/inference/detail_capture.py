@@ -1,4 +1,4 @@
-"""The detail-capture decoder on tiles that are cut out of a larger image.
+"""Detail-capture decoder on tiles of a larger image.
 
 An output pixel depends on at most 31 input pixels and 2 feature cells beyond the multiple of 16 around it
 (`tiles.HALO_CELLS` covers both), which is what makes tiles exact. Most of that reach belongs to the coarse scales: the
@@ -31,7 +31,7 @@ def decode_tile(decoder: DetailCapture, features: Tensor, inputs: Tensor, cut: E
 
 
 def memory_cost(decoder: DetailCapture, pixels: int) -> int:
-    """Upper estimate in bytes of what decoding so many pixels takes in float32.
+    """Upper estimate in bytes for decoding that many pixels in float32.
 
     The widest moment is the last fusion: its coarse map, the doubled one, their concatenation and a copy of it in
     the layout of the convolution, beside the stream of details. Twice that, since over many tiles of different

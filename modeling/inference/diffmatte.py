@@ -1,4 +1,4 @@
-"""DiffMatte and MEDiffMatte on large images: the encoder in bounded memory, each sampling step on tiles."""
+"""DiffMatte and MEDiffMatte on large images: bounded encoder, tiled sampling steps."""
 
 from typing import Any
 
@@ -14,7 +14,9 @@ from .diffusion_tiles import KEPT_TILES, TiledEstimate, constants_cost, decoding
 
 
 def matte(network: DiffMatte, image: Tensor, trimap: Tensor, limits: Limits, name: str = "") -> MattingOutput:
-    """Sample one image with the noise that belongs to its name; see `executors.matte`.
+    """Sample one image with the noise of its name.
+
+    See `executors.matte`.
 
     Tiles without unknown pixels take the values of the trimap.
     """

@@ -1,4 +1,4 @@
-"""The diffusion decoder on images of any size: exact tiles, and what all steps share computed once."""
+"""Diffusion decoder on exact tiles, with work shared by all steps."""
 
 import math
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ KEPT_TILES = 8
 
 
 class Reach(NamedTuple):
-    """Distance in pixels over which an output pixel depends on the two inputs of the decoder."""
+    """Receptive field of an output pixel in both inputs, in pixels."""
 
     image_px: int
     feature_px: int
 
 
 def halo_cells(decoder: DiffusionDecoder) -> int:
-    """Context that a tile needs, in cells; a multiple of the feature's stride, to which tiles are aligned."""
+    """Context of a tile in cells, a multiple of the feature's stride."""
     reach_px = max(decoder_reach(decoder))
     return math.ceil(reach_px / decoder.feature_stride) * decoder.feature_stride // CELL_PX
 
 
 def decoder_reach(decoder: DiffusionDecoder) -> Reach:
-    """Interval arithmetic through the layers: the halo with which a tile's core equals the whole image."""
+    """Halo of exact tiles, by interval arithmetic through the layers."""
     period = decoder.feature_stride
     levels = len(decoder.up_blks)
     spans = [_dependence(pixel, levels) for pixel in range(period)]
@@ -43,7 +43,7 @@ def decoder_reach(decoder: DiffusionDecoder) -> Reach:
 
 
 def _dependence(pixel: int, levels: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Input pixels and feature cells that an output pixel depends on, each as (first, last)."""
+    """Input pixels and feature cells of an output pixel, as (first, last)."""
     hull = _widen((pixel, pixel), 1)  # the head's convolution
     image = hull
     for level in range(1, levels + 1):
@@ -72,7 +72,7 @@ def _before_up(span: tuple[int, int]) -> tuple[int, int]:
 
 
 def decoding_cost(decoder: DiffusionDecoder, pixels: int) -> int:
-    """Upper estimate in bytes of what decoding so many pixels takes in float32, `Constants` included.
+    """Upper estimate in bytes for decoding in float32, `Constants` included.
 
     The widest moment is the last up block: its input, the doubled one, copies of it in the layouts of the
     convolutions, both branches, beside the skip connections. The factors were measured on a CPU.
@@ -90,7 +90,7 @@ def constants_cost(decoder: DiffusionDecoder, pixels: int) -> int:
 
 
 class TiledEstimate:
-    """Clean mattes of one image at any step, equal to the decoder on the whole padded image.
+    """Clean mattes of one image at any step, equal to whole-image decoding.
 
     Args:
         features: (B, C, h, w) of the encoder.
@@ -125,7 +125,10 @@ class TiledEstimate:
         self._free = {box for box in self._boxes if torch.isin(self._crop(classes, box.pixels()), free).all()}
 
     def __call__(self, x: Tensor, t: Tensor, last: bool) -> Tensor:
-        """Normalised state (B, 1, H, W) at time t (B,) -> clean matte in [-1, 1]; `last` says that no step follows."""
+        """Clean matte in [-1, 1] of a normalised state (B, 1, H, W).
+
+        `t` is its time (B,); `last` says that no step follows.
+        """
         if len(self._boxes) == 1 and not (last and self._free):
             return self._decode(self._boxes[0], x, t)
         clean = torch.empty_like(x)

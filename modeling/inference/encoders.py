@@ -1,4 +1,4 @@
-"""DiffMatte's encoders on large images; those without an entry of their own run on the whole image."""
+"""DiffMatte's encoders on large images; those without an entry run whole."""
 
 from functools import singledispatch
 
@@ -32,7 +32,7 @@ def _(encoder: ViT, image: Tensor, classes: Tensor, limits: Limits) -> Encoding:
 
 @singledispatch
 def memory_cost(encoder: Encoder, height: int, width: int, limits: Limits) -> int:
-    """Upper estimate in bytes of what `encode` takes for a feature of height x width cells."""
+    """Upper estimate in bytes for `encode`, by the feature's size in cells."""
     raise NotImplementedError(f"{type(encoder).__name__} has no cost model: register one with {__name__}.memory_cost")
 
 

@@ -1,4 +1,4 @@
-"""Any network on images of any size in bounded memory, by the executor of its class.
+"""Networks on images of any size, by the executor of their class.
 
 An executor is a module with two functions, `matte` and `memory_cost`, as described below. A network without one runs
 its `forward` on the whole image.
@@ -55,5 +55,5 @@ def matte(network: MattingNetwork, image: Tensor, trimap: Tensor, limits: Limits
 
 
 def memory_cost(network: MattingNetwork, height: int, width: int, limits: Limits) -> int:
-    """Upper estimate in bytes of what `matte` takes for an image of height x width pixels, beside its inputs."""
+    """Upper estimate in bytes for `matte` of one image, without its inputs."""
     return _memory_cost(network, height, width, limits)

@@ -1,11 +1,11 @@
-"""Batch norms with running statistics are affine: at inference they disappear into the convolution before them."""
+"""Folding of batch norms, which are affine at inference, into convolutions."""
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norms_(model: nn.Module) -> nn.Module:
-    """Fold each batch norm that directly follows a convolution into it, in place; returns the model.
+    """Fold batch norms into the convolutions before them, in place.
 
     Recognised are `conv` + `bn` attributes of one module, neighbours in a `Sequential`, and `conv_1` + `conv_2` + `bn`
     of one module, where the norm reads the outputs of both one after the other. The model must be in evaluation mode.

@@ -17,7 +17,7 @@ _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 
 
 def load(model: str | Path, weights: str | Path | None = None, **options: Any) -> Predictor:
-    """Predictor from the name of a model or the place of its weights.
+    """Predictor by model name or by its weights.
 
     Args:
         model: a name of `mematte.MODELS`; or, without `weights`, a place of weights, whose model is found by the names
@@ -45,7 +45,7 @@ def load(model: str | Path, weights: str | Path | None = None, **options: Any) -
 
 
 def _is_place(text: str) -> bool:
-    """True for what names weights rather than a model; the names of models come first."""
+    """True if the text is no model name but can name weights."""
     try:
         find(text)
     except ValueError:
@@ -54,7 +54,10 @@ def _is_place(text: str) -> bool:
 
 
 def _place(text: str) -> str:
-    """The same, marked as a repository where it looks like one and is nothing on this machine."""
+    """`text`, prefixed as a repository if it looks like one.
+
+    Files and folders on this machine come first.
+    """
     path = Path(text)
     is_path = not _REPOSITORY.fullmatch(text) or path.suffix.lower() in _SUFFIXES or path.exists()
     return text if is_path else PREFIX + text

@@ -1,4 +1,4 @@
-"""Doubling and convolution chains on a few rows of a map, equal to the same rows of the whole result."""
+"""Upsampling and convolution chains on some rows, equal to the whole result."""
 
 from collections.abc import Callable
 

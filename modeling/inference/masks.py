@@ -50,7 +50,10 @@ def _cells(region: Tensor, cell: int) -> Tensor:
 
 
 def _core(region: Tensor, width_px: float) -> Tensor:
-    """Pixels of a bool (H, W) farther than width_px from its edge, or as far as small parts of it allow."""
+    """Pixels (H, W) of a region farther than width_px from its edge.
+
+    In small parts of the region, as far as they allow.
+    """
     distance = _row_distance(~region)
     core = ~_within(distance, width_px)
     narrower, reach = width_px / 2, int(_NEAR * width_px)
@@ -61,7 +64,10 @@ def _core(region: Tensor, width_px: float) -> Tensor:
 
 
 def _row_distance(marked: Tensor) -> Tensor:
-    """Distance to the next marked pixel of the same row, (H, W) int32; large where there is none."""
+    """Distance (H, W) to the next marked pixel per row; int32.
+
+    Large where the row has none.
+    """
     width = marked.shape[1]
     position = torch.arange(width, device=marked.device, dtype=torch.int32).expand_as(marked)
     nothing = torch.full_like(position, -(10**6))

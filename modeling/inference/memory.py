@@ -14,7 +14,7 @@ _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linu
 
 
 def in_use(device: torch.device) -> int:
-    """Bytes that this process holds now: of the allocator on CUDA, else resident."""
+    """Bytes in use: allocated on CUDA, resident otherwise."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     return _status("VmRSS") if _STATUS.exists() else _peak_resident()
@@ -33,7 +33,7 @@ def free(device: torch.device) -> int:
 
 
 def _left_in_cgroup() -> float:
-    """Bytes that a container may still take; infinite where there is no limit."""
+    """Bytes left to the container; infinite without a limit."""
     try:
         limit = (_CGROUP / "memory.max").read_text().strip()
         return float("inf") if limit == "max" else int(limit) - int((_CGROUP / "memory.current").read_text())
@@ -42,7 +42,9 @@ def _left_in_cgroup() -> float:
 
 
 def use_huge_pages() -> None:
-    """Take large tensors in pages of 2 MB where Linux has them, which saves a fault for each 4 KB.
+    """Allocate large tensors in pages of 2 MB, where Linux has them.
+
+    This saves a page fault per 4 KB.
 
     Takes effect before the first large tensor only: call it before a network is built.
     """
@@ -50,7 +52,7 @@ def use_huge_pages() -> None:
 
 
 def bound_caches() -> None:
-    """Keep oneDNN from keeping compiled code for every size of image that it ever saw.
+    """Bound oneDNN's cache of code, which otherwise grows with every image size.
 
     It holds 1024 pieces otherwise, some 40 MB; one network has fewer than 64. Takes effect before the first
     convolution only.
@@ -59,13 +61,13 @@ def bound_caches() -> None:
 
 
 def give_back() -> None:
-    """Return to the system what the C library holds of freed memory; only glibc knows how."""
+    """Return freed memory to the system (glibc only)."""
     if _TRIM is not None:
         _TRIM(0)
 
 
 def peak(device: torch.device) -> int:
-    """Most bytes that this process has had so far: of the allocator on CUDA, else resident."""
+    """Peak bytes so far: allocated on CUDA, resident otherwise."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return _status("VmHWM") if _STATUS.exists() else _peak_resident()
@@ -76,6 +78,6 @@ def _status(name: str) -> int:
 
 
 def _peak_resident() -> int:
-    """Peak as every Unix knows it; on Linux it would include the process that started this one."""
+    """Peak resident bytes by `getrusage`; on Linux the parent's may be included."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

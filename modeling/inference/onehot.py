@@ -11,7 +11,10 @@ from ..onehot import OneHotNetwork, clamp_alpha, crop, mirrored_input, one_hot_t
 def matte_padded(
     network: OneHotNetwork, image: Tensor, trimap: Tensor, raw_alpha: Callable[[Tensor], Tensor]
 ) -> MattingOutput:
-    """Alpha of one image from `raw_alpha` of its padded input; 0 without computing where no pixel is unknown."""
+    """Alpha of one image by `raw_alpha` of its padded input.
+
+    Without unknown pixels it is 0, and nothing is computed.
+    """
     unknown = one_hot_trimap(trimap)[:, 1:2]
     if not unknown.any():
         return MattingOutput(unknown)

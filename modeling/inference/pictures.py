@@ -1,4 +1,4 @@
-"""Images, trimaps and masks as callers pass them: arrays, tensors, Pillow's pictures and paths."""
+"""Conversion of callers' images, trimaps and masks: arrays, tensors, pictures, paths."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def image_array(source: Any) -> np.ndarray:
 
 
 def trimap_array(source: Any) -> np.ndarray:
-    """A trimap as (H, W) uint8; values of files are snapped to 0, 128 and 255."""
+    """Trimap as uint8 (H, W); values of files are snapped."""
     if isinstance(source, Tensor):
         source = source.cpu().numpy()
     if isinstance(source, np.ndarray):
@@ -128,7 +128,7 @@ def _rgb(picture: Any) -> Any:
 
 
 def _grey(picture: Any) -> Any:
-    """8-bit grey; of colours the first channel, of 16 bits the upper 8, rounded."""
+    """8-bit grey: the first channel of colours, 16 bits rounded to 8."""
     from PIL import Image
 
     if picture.mode == "F":

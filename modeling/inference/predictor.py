@@ -50,7 +50,7 @@ class Matte:
     part: Plan | None = None
 
     def keep_over_picture(self) -> list[np.ndarray]:
-        """`keep` as maps of 16 px cells of the whole picture, also where the network saw a reduced part of it."""
+        """`keep` per 16 px cell of the whole picture, undoing any reduction."""
         return [spread(maps, self.part, *self.alpha.shape) for maps in self.keep] if self.part else self.keep
 
 
@@ -191,7 +191,10 @@ class Predictor:
     def _compute(
         self, image: Tensor, trimap: Tensor, name: str, progress: Progress | None
     ) -> tuple[Tensor, list[Tensor], Plan | None]:
-        """Alpha (1, 1, H, W) and routing maps of checked tensors, on the CPU, and the part that the network saw."""
+        """Alpha (1, 1, H, W), routing maps, and the part the network saw.
+
+        The tensors are checked and on the CPU.
+        """
         _warn_of_mask(trimap)
         chosen = self._plan(image, trimap)
         keep: list[list[Tensor]] = []
@@ -218,7 +221,7 @@ class Predictor:
         return alpha, keep[0], chosen
 
     def _plan(self, image: Tensor, trimap: Tensor) -> Plan | None:
-        """Part and size of the picture that the network is to see; None for the picture as it is."""
+        """Part and size of the picture for the network; None for all of it."""
         if self.working_size_px is None:
             return None
         chosen = plan(trimap, self.working_size_px, image if self.keeps_detail else None)
@@ -227,7 +230,7 @@ class Predictor:
         return chosen
 
     def choose_limits(self, height: int, width: int, chosen: Plan | None = None) -> Limits:
-        """Bounds for an image of height x width pixels, from the memory budget.
+        """Bounds for an image size, by the memory budget.
 
         Args:
             chosen: part and size that the network sees, where that is not the whole image as it is.
@@ -240,7 +243,7 @@ class Predictor:
 
     @contextmanager
     def _share(self, height: int, width: int, chosen: Plan | None) -> Iterator[Limits]:
-        """Bounds as `choose_limits`, with their memory reserved among the threads until the context is left."""
+        """Bounds by `choose_limits`, their memory reserved for the context's duration."""
         if self.max_memory is None:
             yield self.limits
             return
@@ -270,7 +273,7 @@ class Predictor:
             yield limits
 
     def _retried(self, image: Tensor, trimap: Tensor, name: str, limits: Limits) -> tuple[Tensor, list[Tensor], Limits]:
-        """One view, in ever smaller pieces where memory runs out, at last on the CPU.
+        """One view, in smaller pieces after memory errors, finally on the CPU.
 
         Returns:
             alpha and routing maps, on the CPU, and the limits that sufficed.
@@ -294,7 +297,7 @@ class Predictor:
     def _view(
         self, model: MattingNetwork, device: torch.device, image: Tensor, trimap: Tensor, name: str, limits: Limits
     ) -> tuple[Tensor, list[Tensor]]:
-        """Alpha with known regions enforced, and routing maps, from the CPU to the CPU."""
+        """Alpha with known regions enforced, and routing maps; CPU tensors."""
         image, trimap = image.to(device), trimap.to(device)
         dtype = torch.float32 if device.type == "cpu" and self.dtype == torch.float16 else self.dtype
         with self._convolutions(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -308,7 +311,10 @@ class Predictor:
 
 
 def enforce_known(alpha: Tensor, trimap: Tensor, foreground: bool = True) -> Tensor:
-    """Set alpha (..., H, W) to exactly 0 and, unless `foreground` is False, 1 where the trimap says so, in place."""
+    """Set alpha (..., H, W) to 0 and 1 at known pixels, in place.
+
+    With `foreground` False only the background is set.
+    """
     alpha.masked_fill_(trimap == 0, 0)
     return alpha.masked_fill_(trimap == 255, 1) if foreground else alpha
 
@@ -324,7 +330,7 @@ def check_inputs(image: np.ndarray, trimap: np.ndarray) -> None:
 
 
 def check_size(what: str, size: tuple[int, ...], image_size: tuple[int, ...]) -> None:
-    """Refuse a trimap or mask (H, W) of another size than its image, and images without pixels."""
+    """Refuse empty images, and trimaps or masks (H, W) of another size."""
     if size != image_size:
         raise ValueError(f"{what} is {size} but image is {image_size}; resize the {what} first")
     if 0 in image_size:
@@ -338,7 +344,7 @@ def _check_levels(trimap: np.ndarray | Tensor) -> None:
 
 
 def _warn_of_mask(trimap: Tensor) -> None:
-    """Warn where a trimap looks like a mask, which would come back as it is."""
+    """Warn of trimaps without unknown pixels, which may be masks."""
     foreground = trimap == 255
     if foreground.any() and not (foreground | (trimap == 0)).logical_not().any() and not foreground.all():
         logger.warning("the trimap has no unknown pixels, so alpha is the trimap: is this a mask? Pass it as mask=...")

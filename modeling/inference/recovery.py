@@ -1,4 +1,4 @@
-"""Running out of memory: the errors that say so, and the way out of a full device."""
+"""Recovery from running out of memory: recognised errors and a way out."""
 
 import copy
 import logging
@@ -25,14 +25,14 @@ _TEXTS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True if an error says that memory ran out, on a device or in the process."""
+    """True for errors of exhausted memory, of a device or the process."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _TEXTS)
 
 
 def copy_to_cpu(model: nn.Module) -> nn.Module:
-    """A copy of a model on the CPU that takes no memory of its device."""
+    """Copy of a model on the CPU that takes no device memory."""
     tensors = [*model.parameters(), *model.buffers()]
     on_cpu = {id(tensor): _like(tensor, tensor.detach().to("cpu", copy=True)) for tensor in tensors}
     return copy.deepcopy(model, on_cpu)
@@ -43,7 +43,10 @@ def _like(tensor: Tensor, value: Tensor) -> Tensor:
 
 
 def on_device_or_cpu(function: Callable[[torch.device], Result], device: torch.device | str, needed: int = 0) -> Result:
-    """`function(device)`, or `function(cpu)` where the device has less memory free than `needed`, or runs out of it."""
+    """`function(device)`, or `function(cpu)` if the device lacks memory.
+
+    It lacks memory if less than `needed` is free, or if it runs out.
+    """
     device = torch.device(device)
     if needed and device.type == "cuda" and free(device) < needed:
         logger.info("%s has less than %.2f GB free: computing on the CPU instead", device, needed / 1e9)

@@ -1,4 +1,4 @@
-"""One memory budget for all predictions of a process, whichever threads they run in."""
+"""One memory budget for all predictions of a process, across threads."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ class Ledger:
             return self._base + sum(self._reserved)
 
     def _fitting(self, limits: Limits, cost: Callable[[Limits], int], held: int, available: int) -> Limits | None:
-        """Bounds beside the running predictions; None to wait for one of them to end."""
+        """Bounds beside the running predictions; None means wait for one to end."""
         if not self._reserved:
             self._base = held
         left = held + available - self._base

@@ -1,4 +1,7 @@
-"""Swin encoders on large images: a block is local to its row of windows, so maps are computed band by band."""
+"""Swin encoders on large images, in bands of window rows.
+
+A block depends on one row of windows only.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +47,10 @@ def encode_prior(encoder: PriorSwin, inputs: Tensor, chunk_tokens: int) -> Encod
 
 
 def prior_memory_cost(encoder: PriorSwin, height: int, width: int, chunk_tokens: int) -> int:
-    """Upper estimate in bytes for a feature of height x width cells: the input and the first stage's tokens."""
+    """Upper estimate in bytes for a feature of height x width cells.
+
+    It counts the input and the tokens of the first stage.
+    """
     dim = encoder.patch_embed.proj.out_channels
     pixels = 32**2 * height * width
     tokens = pixels // PATCH_SIZE**2

@@ -9,7 +9,10 @@ Predict = Callable[[Tensor, Tensor], Tensor]  # image (B, 3, H, W), trimap (B, 1
 
 
 def views(tensor: Tensor) -> Iterator[Tensor]:
-    """The eight views of (..., H, W): rotated counter-clockwise by 0, 90, 180, 270 degrees, each plain and mirrored."""
+    """The eight views of (..., H, W): four rotations, plain and mirrored.
+
+    Rotations are counter-clockwise.
+    """
     for turns in range(4):
         turned = torch.rot90(tensor, turns, (-2, -1))
         yield turned
@@ -17,7 +20,7 @@ def views(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def undo_view(tensor: Tensor, index: int) -> Tensor:
-    """Bring a map computed on view number `index` back to the original orientation."""
+    """Map a result of view number `index` back to the original orientation."""
     turns, mirrored = divmod(index, 2)
     return torch.rot90(tensor.flip(-1) if mirrored else tensor, -turns, (-2, -1))
 

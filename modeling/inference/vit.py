@@ -1,4 +1,7 @@
-"""The plain ViT on large images: strips of rows, windows in parts, kept tokens; equal to `modeling.backbone.vit`."""
+"""ViT on large images: strips, windows in parts, kept tokens.
+
+Results equal those of `modeling.backbone.vit`.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
@@ -25,7 +28,10 @@ _KEPT_COPIES = 8  # of the tokens in one sequence of global attention
 
 
 def encode(vit: ViT, image: Tensor, guide: Tensor, limits: Limits) -> Encoding:
-    """Encode (B, 3, H, W) and (B, 1 or 2, H, W); the float input exists a few rows of patches at a time."""
+    """Encoding of (B, 3, H, W) and its guide (B, 1 or 2, H, W).
+
+    The float input exists only for a few rows of patches at a time.
+    """
     height, width = published_size(*image.shape[-2:])
     patch = vit.patch_size
     tokens = torch.empty(len(image), height // patch, width // patch, vit.embed_dim, device=image.device)
@@ -59,7 +65,7 @@ def encode_patches_(vit: ViT, tokens: Tensor, limits: Limits) -> Encoding:
 
 
 def memory_cost(vit: ViT, height: int, width: int, limits: Limits) -> int:
-    """Upper estimate in bytes of what `encode` takes for a grid of height x width tokens, those included."""
+    """Upper estimate in bytes for `encode`, by the grid's size in tokens."""
     channels = 4 * vit.embed_dim  # bytes of a token in float32
     tokens = height * width
     chunk = max(rows_within(width, limits.chunk_tokens) * width, limits.chunk_tokens, vit.window_size**2)
@@ -106,7 +112,7 @@ def _window_parts(tokens: Tensor, size: int, chunk_tokens: int) -> Iterator[Tens
 
 
 def _choose_branch(block: Block, tokens: Tensor, limits: Limits, kept: Sequence[Tensor]) -> Tensor:
-    """Branch result of a routed block: LTRM everywhere, overwritten by attention where tokens are kept."""
+    """Routed block: LTRM everywhere, overwritten by attention at kept tokens."""
     mixed = refine(block.efficient_block, tokens, limits.chunk_tokens)
     flat, out = tokens.flatten(1, 2), mixed.view(tokens.shape[0], -1, tokens.shape[3])
     for image, index in enumerate(kept):  # image by image: tokens of a batch never see each other
@@ -118,7 +124,10 @@ def _choose_branch(block: Block, tokens: Tensor, limits: Limits, kept: Sequence[
 
 @singledispatch
 def token_scores(router: nn.Module, tokens: Tensor, chunk_tokens: int) -> Tensor:
-    """Log-probabilities of a router; modules that stand in for one register how they score in chunks."""
+    """Log-probabilities of a router in chunks.
+
+    Modules that stand in for one register how they score.
+    """
     return router(tokens)
 
 
@@ -152,14 +161,14 @@ def refine(branch: LTRM, tokens: Tensor, chunk_tokens: int) -> Tensor:
 
 
 def refine_rows(branch: LTRM, tokens: Tensor, skip: int, keep: int) -> Tensor:
-    """Refine rows `skip:skip + keep` of `tokens`, before the gate; the rows around them are context."""
+    """LTRM of rows `skip:skip + keep`, before the gate; other rows are context."""
     hidden = F.gelu(branch.fc1(tokens)).permute(0, 3, 1, 2)  # (B, 2C, h, w)
     hidden = branch.dwconv(hidden)[:, :, skip : skip + keep]
     return branch.fc2(F.gelu(hidden).permute(0, 2, 3, 1))
 
 
 def attend_in_strips(attention: Attention, norm: nn.Module, tokens: Tensor, chunk_tokens: int) -> Tensor:
-    """`attention.over_grid(norm(tokens))`: keys and values of all tokens, queries a few rows at a time."""
+    """`attention.over_grid(norm(tokens))` with queries in strips of rows."""
     batch, height, width, dim = tokens.shape
     heads = attention.num_heads
     rows, cols = attention.tables(height, width)

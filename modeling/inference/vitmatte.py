@@ -1,4 +1,7 @@
-"""ViTMatte and MEMatte on large images: the encoder in bounded memory, the decoder on tiles around unknown pixels."""
+"""ViTMatte and MEMatte on large images: bounded encoder, tiled decoder.
+
+Tiles lie around unknown pixels.
+"""
 
 from collections.abc import Iterable
 
@@ -37,7 +40,10 @@ def memory_cost(network: ViTMatte, height: int, width: int, limits: Limits) -> i
 
 
 def decode_boxes(network: ViTMatte, encoding: Encoding, image: Tensor, guide: Tensor, boxes: Iterable[Box]) -> Tensor:
-    """Alpha (B, 1, H, W), exact inside `boxes` and 0 elsewhere; `guide` is that of the network."""
+    """Alpha (B, 1, H, W), exact inside `boxes` and 0 elsewhere.
+
+    `guide` is that of the network.
+    """
     alpha = torch.zeros_like(guide[:, :1], dtype=torch.float32)
     height, width = encoding.tokens.shape[1:3]
     for box in boxes:

@@ -32,7 +32,7 @@ SAMPLE_PX, SAMPLES = 128, 48  # side and number of the samples that this is meas
 
 @dataclass(frozen=True)
 class Plan:
-    """A part of a picture, and the size at which the network sees it.
+    """Part of a picture, and its size as the network sees it.
 
     Attributes:
         top, bottom, left, right: the part, half-open, in pixels.
@@ -103,7 +103,7 @@ def resolve_working_size(value: WorkingSize, checkpoint: str | Path | None) -> i
 
 
 def plan(trimap: Tensor, size_px: int, image: Tensor | None = None) -> Plan | None:
-    """Surroundings of the unknown region, reduced to `size_px`; None where the picture is small enough as it is.
+    """Surroundings of the unknown region at `size_px`; None for small pictures.
 
     Args:
         trimap: (1, 1, H, W) uint8.
@@ -130,13 +130,13 @@ def plan(trimap: Tensor, size_px: int, image: Tensor | None = None) -> Plan | No
 
 
 def _extent(marked: Tensor) -> tuple[int, int]:
-    """First and last but one index of the marked ones; everything where none is."""
+    """Half-open range of the marked indices; everything if none is marked."""
     indices = marked.nonzero()
     return (int(indices[0]), int(indices[-1]) + 1) if len(indices) else (0, len(marked))
 
 
 def lost_detail(image: Tensor, trimap: Tensor, factor: float) -> float:
-    """Share of the contrast in the unknown region that reducing by a factor removes, noise aside.
+    """Share of contrast in the unknown region that reducing removes, without noise.
 
     Measured on samples of the region; 0 for pictures without contrast.
 
@@ -166,7 +166,7 @@ def lost_detail(image: Tensor, trimap: Tensor, factor: float) -> float:
 
 
 def spread(maps: np.ndarray, part: Plan, rows: int, cols: int) -> np.ndarray:
-    """Token decisions over a reduced part -> the same per cell of 16 x 16 pixels of a picture of rows x cols pixels.
+    """Token decisions of a reduced part per 16-px cell of the picture.
 
     Args:
         maps: (h, w) bool, per token that the network saw.
@@ -182,7 +182,7 @@ def spread(maps: np.ndarray, part: Plan, rows: int, cols: int) -> np.ndarray:
 
 
 def working_size_cost(chosen: Plan, rows: int, cols: int) -> int:
-    """Upper estimate in bytes of what reducing and enlarging take for a picture of rows x cols pixels.
+    """Upper estimate in bytes for reducing and enlarging, by the picture's size.
 
     The alpha of the picture and of the part are float32; reducing holds one channel in float32.
     """
@@ -191,7 +191,7 @@ def working_size_cost(chosen: Plan, rows: int, cols: int) -> int:
 
 
 def matte_reduced(predict: Callable[[Tensor, Tensor], Tensor], image: Tensor, trimap: Tensor, chosen: Plan) -> Tensor:
-    """Alpha of a whole picture from a network that sees a part of it, reduced.
+    """Alpha of a picture by a network that sees a reduced part.
 
     Args:
         predict: image (1, 3, h, w) and trimap (1, 1, h, w), uint8, -> alpha (1, 1, h, w).

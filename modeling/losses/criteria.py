@@ -1,4 +1,4 @@
-"""Training criteria: loss terms by their published names; the total is their sum."""
+"""Training criteria: loss terms by published names, whose sum is the total."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -44,7 +44,7 @@ class ViTMatteCriterion:
 
 @dataclass
 class DiffMatteCriterion:
-    """The mean squared error and the four matting terms, on mattes in [-1, 1]."""
+    """Mean squared error and four matting terms, on mattes in [-1, 1]."""
 
     reads_policy: ClassVar[bool] = False
 
@@ -107,7 +107,9 @@ class MEDiffMatteCriterion(RoutedCriterion, DiffMatteCriterion):
 
 @dataclass
 class AEMatterCriterion:
-    """Absolute difference everywhere, again over the unknown region, and over frequency bands; all in float32.
+    """Absolute difference overall, in the unknown region and per frequency band.
+
+    All in float32.
 
     The known region of the alpha is taken from the trimap first, as at inference. CheapMatting's own criterion was
     never published; this one serves both.

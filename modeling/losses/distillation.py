@@ -1,4 +1,4 @@
-"""A frozen teacher encoder beside a network that is trained to match its features."""
+"""Feature distillation by a frozen teacher encoder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,13 @@ from ..base import MattingNetwork
 
 
 class Distilled(MattingNetwork):
-    """Mix-in for networks with a routed backbone that learn from an unrouted one."""
+    """Mix-in for routed networks that learn from an unrouted backbone."""
 
     def expect_teacher(self, backbone: ViT, distill: bool) -> None:
-        """Prepare for a teacher; called last in the constructor, since checkpoints list the teacher last."""
+        """Prepare for a teacher.
+
+        Called last in the constructor, since checkpoints list the teacher last.
+        """
         if not backbone.routed:
             name = type(self).__name__
             raise ValueError(f"{name} needs a routed backbone: set backbone.routed=True, or use the network without ME")
@@ -27,7 +30,7 @@ class Distilled(MattingNetwork):
 
     @contextmanager
     def without_teacher(self) -> Iterator[MattingNetwork]:
-        """Take the teacher out of the network for the duration of the block."""
+        """Remove the teacher from the network for the duration of the block."""
         teacher, self.teacher_backbone = self.teacher_backbone, None
         try:
             yield self
@@ -42,7 +45,7 @@ class Distilled(MattingNetwork):
         return self
 
     def teacher_features(self, inputs: Tensor) -> Tensor | None:
-        """Features of the encoder's inputs (B, C, h, w), without gradient; None where nothing is to be distilled."""
+        """Teacher's features (B, C, h, w) without gradient; None without distillation."""
         if not (self.training and self.distill):
             return None
         if self.teacher_backbone is None:

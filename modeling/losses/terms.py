@@ -12,7 +12,9 @@ BAND_LEVELS, BAND_SIGMA = 5, 1.5  # of AEMatter's frequency bands
 
 
 def masked_l1(alpha: Tensor, target: Tensor, mask: Tensor, mean: Mean = mean_over_processes) -> Tensor:
-    """Mean absolute difference over a mask, scaled by 512 * 512 / (H * W); 0 for an empty mask.
+    """Mean absolute difference over a mask, scaled by 512 * 512 / (H * W).
+
+    0 for an empty mask.
 
     Args:
         alpha, target, mask: (B, 1, H, W), mask of 0 and 1.
@@ -30,7 +32,7 @@ def _area_scale(mask: Tensor, mean: Mean) -> Tensor:
 def gradient_penalty(
     alpha: Tensor, target: Tensor, mask: Tensor, sparsity: float = 0.01, mean: Mean = mean_over_processes
 ) -> Tensor:
-    """Difference of Sobel gradients over a mask, plus a small penalty on the gradients themselves.
+    """Sobel gradient difference over a mask, plus a small gradient penalty.
 
     Args:
         alpha, target, mask: (B, 1, H, W).
@@ -46,7 +48,10 @@ def gradient_penalty(
 
 
 def laplacian_pyramid(x: Tensor, levels: int = PYRAMID_LEVELS) -> list[Tensor]:
-    """Band-pass levels of (B, 1, H, W), finest first; the low-pass rest is dropped. Sides must be at least 64."""
+    """Band-pass levels of (B, 1, H, W), finest first, without the low-pass rest.
+
+    Sides must be at least 64.
+    """
     smallest = 2 ** (levels + 1)
     if min(x.shape[-2:]) < smallest:
         raise ValueError(f"a pyramid of {levels} levels needs sides of at least {smallest}, got {tuple(x.shape)}")
@@ -62,7 +67,10 @@ def laplacian_pyramid(x: Tensor, levels: int = PYRAMID_LEVELS) -> list[Tensor]:
 
 
 def _blur(x: Tensor) -> Tensor:
-    """5x5 binomial filter by sums of shifted maps: convolving one channel is slow on CPUs in its backward pass."""
+    """5x5 binomial filter by sums of shifted maps.
+
+    Convolving one channel is slow on CPUs in its backward pass.
+    """
     x = F.pad(x, (2, 2, 2, 2), mode="reflect")
     for axis in (-2, -1):
         parts = [x.narrow(axis, shift, x.shape[axis] - 4) for shift in range(5)]
@@ -79,7 +87,7 @@ def laplacian_loss(alpha: Tensor, target: Tensor) -> Tensor:
 def matting_losses(
     alpha: Tensor, target: Tensor, unknown: Tensor, mean: Mean = mean_over_processes
 ) -> dict[str, Tensor]:
-    """The four published terms, by their published names; their plain sum is the criterion of ViTMatte.
+    """The four published terms by name, whose sum is ViTMatte's criterion.
 
     Args:
         alpha, target: (B, 1, H, W).
@@ -115,7 +123,7 @@ def unknown_l1(alpha: Tensor, target: Tensor, unknown: Tensor) -> Tensor:
 
 
 def gaussian_bands(x: Tensor, levels: int = BAND_LEVELS) -> list[Tensor]:
-    """Differences of (B, 1, H, W) from its blurred copy, finest first; each level halves the blurred one."""
+    """Differences of (B, 1, H, W) from blurred copies, halved per level."""
     smallest = 3 * 2 ** (levels - 1)
     if min(x.shape[-2:]) < smallest:
         raise ValueError(f"{levels} levels need sides of at least {smallest} px, got {tuple(x.shape[-2:])}")
