@@ -78,6 +78,14 @@ def test_bad_files_cost_one_line_each(tmp_path, mask, caplog):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
 
 
+@pytest.mark.parametrize("count", ["999999", "1025", "0", "-1", "two", "1" * 5000, "²"])
+def test_senseless_numbers_of_processes_are_refused(count, capsys):
+    with pytest.raises(SystemExit) as error:
+        parse(["masks", "out", "--workers", count])
+    assert error.value.code == 2
+    assert "is no number of processes: give at least 1, at most 1024" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["no.png", "t.png"], ["m.png", "t.jpg"], ["m.png", "t.png", "--inner", "-1"]])
 def test_wrong_arguments_exit_with_2(tmp_path, mask, arguments, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -126,6 +126,19 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_files(tmp_path):
     assert not list(tmp_path.glob("*.pth"))
 
 
+def test_a_step_that_overflows_in_half_precision_leaves_no_infinity_in_the_log(tmp_path):
+    """The scaler skips such steps; `Infinity` is no JSON, and other readers stop at it."""
+    config = tiny(tmp_path, "train.max_iter=4", "train.max_grad_norm=0.5")
+    trainer, start = run.prepare(config, "tiny", resume=False)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1000, backoff_factor=2.0**-100)
+    trainer.train(start, 4)
+    assert 0 < trainer.scaler.get_scale() < 2.0**100
+    text = (tmp_path / "metrics.json").read_text()
+    assert "Infinity" not in text and "NaN" not in text
+    norms = ["gradient_norm" in json.loads(line) for line in text.splitlines()]
+    assert norms[0] is False and norms[-1] is True
+
+
 def test_signals_end_a_run_after_a_checkpoint(tmp_path):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         output_dir = tmp_path / number.name
