@@ -8,6 +8,8 @@ from pathlib import Path
 MAX_PIXELS = 500_000_000  # a header that declares more is taken for damage or an attack
 MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, uncompressed
 _NOT_ON_DISK = ("/proc/", "/sys/")  # regular files by their mode, but reading one may block or have effects
+_NO_OUTPUTS = ("/dev/", *_NOT_ON_DISK)
+_MEMORY = "/dev/shm/"
 
 
 class FileError(ValueError):
@@ -20,10 +22,10 @@ def reason(error: BaseException) -> str:
     return " ".join(str(text).split()) or type(error).__name__
 
 
-def check_file(path: str | Path) -> None:
+def check_file(path: str | Path, max_bytes: float = MAX_BYTES) -> None:
     """Refuse pipes and devices, which may block for ever, and huge files."""
     try:
-        _check_status(path, os.stat(path))
+        _check_status(path, os.stat(path), max_bytes)
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({reason(error)})") from error
 
@@ -43,11 +45,11 @@ def read_bytes(path: str | Path) -> bytes:
     return data
 
 
-def _check_status(path: str | Path, status: os.stat_result) -> None:
+def _check_status(path: str | Path, status: os.stat_result, max_bytes: float = MAX_BYTES) -> None:
     if not stat.S_ISREG(status.st_mode) or real_path(path).startswith(_NOT_ON_DISK):
         raise FileError(f"{path}: is a folder, a pipe or a device, not a file")
-    if status.st_size > MAX_BYTES:
-        raise FileError(f"{path}: has {status.st_size / 10**9:.1f} GB; files of up to {MAX_BYTES // 10**9} GB are read")
+    if status.st_size > max_bytes:
+        raise FileError(f"{path}: has {status.st_size / 10**9:.1f} GB; files of up to {max_bytes // 10**9} GB are read")
 
 
 def real_path(path: str | Path) -> str:
@@ -56,7 +58,10 @@ def real_path(path: str | Path) -> str:
 
 
 def is_special(path: str | Path) -> bool:
-    """True for a pipe, a socket or a device, also behind links; False where nothing is there."""
+    """True for a pipe, a socket or a device, also behind links, and for whatever lies or would lie among devices."""
+    folder = os.path.join(real_path(os.path.dirname(path)), "")
+    if folder.startswith(_NO_OUTPUTS) and not folder.startswith(_MEMORY):
+        return True
     try:
         mode = os.stat(path).st_mode
     except OSError:

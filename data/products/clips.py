@@ -1,6 +1,8 @@
 """Clips, one frame in memory at a time: numbered pictures in a folder, or video files."""
 
 import logging
+import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,10 +12,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data.files import IMAGE_SUFFIXES, FileError, read_image, reason, replacing
+from data.files import IMAGE_SUFFIXES, FileError, check_file, read_image, reason, replacing
 
 logger = logging.getLogger(__name__)
 
+_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,mxf,ogg,flv,asf,nut,dv,ivf,m4v,h264,hevc,gif,apng"
 _NUMBER = re.compile(r"(\d+)$")
 
 
@@ -59,6 +62,16 @@ class SequenceClip:
             yield Frame(number, path.stem, lambda path=path: read_image(path))
 
 
+def _container(path: str | Path) -> av.container.InputContainer:
+    """Open a video file; playlists and other texts that name further files are none."""
+    check_file(path, math.inf)
+    # Absolute, since FFmpeg takes what stands before the colon of a relative path for a protocol.
+    try:
+        return av.open(os.path.abspath(path), options={"format_whitelist": _CONTAINERS})
+    except (av.FFmpegError, OSError) as error:
+        raise FileError(f"{path}: cannot be read as a video ({reason(error)})") from error
+
+
 class VideoClip:
     """First video stream of a file, decoded on demand."""
 
@@ -87,10 +100,7 @@ class VideoClip:
                 number += 1
 
     def _open(self) -> av.container.InputContainer:
-        try:
-            container = av.open(str(self.path))
-        except (av.FFmpegError, OSError) as error:
-            raise FileError(f"{self.path}: cannot be read as a video ({reason(error)})") from error
+        container = _container(self.path)
         if not container.streams.video:
             container.close()
             raise FileError(f"{self.path}: has no video stream")
@@ -183,7 +193,10 @@ def write_video(
     # Only QuickTime would choose another time base of its own accord.
     timing = {"video_track_timescale": str(unit.denominator)} if kind.container in ("mov", "mp4") else {}
     try:
-        with replacing(path) as file, av.open(file.name, "w", kind.container, container_options=timing) as container:
+        with (
+            replacing(path) as file,
+            av.open(os.path.abspath(file.name), "w", kind.container, container_options=timing) as container,
+        ):
             for count, (time, pixels) in enumerate(frames, 1):
                 if stream is None:
                     shape = pixels.shape
@@ -218,7 +231,7 @@ class _SoundTrack:
 
     def __init__(self, path: str | Path) -> None:
         self._path, self._waiting, self._target = path, None, None
-        self._source = av.open(str(path))
+        self._source = _container(path)
 
     def add_to(self, container: av.container.OutputContainer) -> None:
         """Add a track to the container if it can hold the sound."""
@@ -258,7 +271,7 @@ class _SoundTrack:
 
 def has_sound(path: str | Path) -> bool:
     """True for a video file with a sound track."""
-    with av.open(str(path)) as container:
+    with _container(path) as container:
         return bool(container.streams.audio)
 
 

@@ -41,7 +41,9 @@ def test_outputs_never_overwrite_inputs_or_one_another(tmp_path):
     with pytest.raises(FileError, match=r"loop\.png: the output would overwrite an input"):
         files.check_outputs([loop], [loop])
     os.mkfifo(tmp_path / "pipe")
-    for device in ("/dev/null", tmp_path / "pipe"):
+    (tmp_path / "devices").symlink_to("/dev")
+    # A rename would put a file in the place of a link such as /dev/stdout, wherever that leads.
+    for device in ("/dev/null", "/dev/new", "/proc/new", tmp_path / "devices" / "new", tmp_path / "pipe"):
         with pytest.raises(FileError, match="is a pipe or a device; name a file"):
             files.check_outputs([device])
     with pytest.raises(FileError, match="would overwrite another output"):

@@ -220,6 +220,30 @@ def test_previews_of_frames(clip):
     assert cv2.imread(str(clip / "out/000000.png")).shape[1] > 3 * 64
 
 
+@pytest.mark.parametrize("name", ["12:30.mov", "http:clip.mov", "line\nbreak.mov", "%03d.mov", "\udcff.mov"])
+def test_videos_of_any_name_are_files(clip, monkeypatch, name):
+    """FFmpeg takes what stands before a colon for a protocol, of the network for example."""
+    monkeypatch.chdir(clip)
+    os.rename("clip.mov", name)
+    work = open_job(Path(name), Path("mask.mkv"), True, Path("to:here", name), Outputs(["rgba"]), RATE, BAND)
+    assert run_clip(TrimapAsAlpha(), work) == (10, 10)
+    assert len(list(open_clip(Path("to:here", name)))) == 10
+
+
+@pytest.mark.parametrize("content", ["ffconcat version 1.0\nfile clip.mov\n", "[00:01.00]a line of a song\n"])
+def test_texts_that_name_other_files_are_no_videos(clip, content):
+    (clip / "list.mov").write_text(content)
+    with pytest.raises(FileError, match=r"list\.mov: cannot be read as a video"):
+        open_clip(clip / "list.mov")
+
+
+def test_files_of_the_kernel_are_no_videos(tmp_path):
+    (tmp_path / "link.mov").symlink_to("/proc/self/maps")
+    for path in ("/proc/self/maps", tmp_path / "link.mov"):
+        with pytest.raises(FileError, match="is a folder, a pipe or a device, not a file"):
+            open_clip(path)
+
+
 @pytest.mark.parametrize("rate", ["1/0", "1e-30", "1e30", "-1", "fast", "nan"])
 def test_rates_that_no_video_has_are_refused(rate, capsys):
     with pytest.raises(SystemExit) as error:
