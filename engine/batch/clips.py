@@ -108,7 +108,7 @@ def open_job(
         read, written: further files of the command, for example a checkpoint and a summary.
     """
     job = ClipJob(open_clip(clip), open_clip(guide), guide_is_mask, output, outputs, rate, band)
-    backgrounds = outputs.background.files if outputs.background else ()
+    backgrounds, read, written = outputs.background.files if outputs.background else (), tuple(read), tuple(written)
     check_outputs([output, *filter(None, written)], [clip, guide, *backgrounds, *filter(None, read)])
     if not job.is_video and output.suffix:
         raise FileError(f"{output}: videos are {', '.join(VIDEO_KINDS)}; name one of them, or a folder for the frames")
@@ -117,9 +117,21 @@ def open_job(
             raise FileError(
                 f"{job.folder}: the frames would lie in {folder}, which is read, or around it; choose another output"
             )
+    for path in filter(None, (*backgrounds, *read, *written)):
+        if _is_frame(job, path):
+            raise FileError(f"{path}: would be overwritten by a frame; choose another output")
     if job.is_video:
         WorkingFolder(job.folder).check()
     return job
+
+
+def _is_frame(job: ClipJob, path: Path) -> bool:
+    """True for the name of a frame in the folder of the frames."""
+    if real_path(path.parent) != real_path(job.folder) or path.suffix != job.outputs.path(path, job.kind).suffix:
+        return False
+    if isinstance(job.clip, SequenceClip):
+        return path.stem in {file.stem for file in job.clip.files.values()}
+    return path.stem.isdecimal()
 
 
 def _nested(one: Path, other: Path) -> bool:

@@ -141,6 +141,25 @@ def test_nothing_is_written_into_a_folder_that_is_read_or_around_it(clip, output
     assert read.is_dir()
 
 
+@pytest.mark.parametrize("clip_name", ["clip.mov", "frames"])
+def test_frames_never_overwrite_a_background_or_a_summary(clip, clip_name):
+    """A background in the output folder, named like a frame, was lost."""
+    for folder in ("frames", "out"):
+        (clip / folder).mkdir()
+    for name in ("frames/000003.png", "out/000003.png", "out/wall.png"):
+        cv2.imwrite(str(clip / name), np.zeros((48, 64, 3), np.uint8))
+
+    def planned(wall, **further):
+        outputs = Outputs(["composite"], background=Background.parse(str(clip / wall)))
+        return open_job(clip / clip_name, clip / "mask.mkv", True, clip / "out", outputs, RATE, BAND, **further)
+
+    with pytest.raises(FileError, match=r"out/000003\.png: would be overwritten by a frame; choose another output"):
+        planned("out/000003.png")
+    with pytest.raises(FileError, match=r"out/000003\.png: would be overwritten by a frame"):
+        planned("out/wall.png", written=[clip / "out/000003.png"])
+    planned("out/wall.png", written=[clip / "out/summary.json"])
+
+
 def test_frames_that_this_command_would_not_have_written_are_made_again(clip):
     run_clip(TrimapAsAlpha(), job(clip, "out", "alpha"))
     assert run_clip(TrimapAsAlpha(), job(clip, "out", "alpha")) == (0, 10)
