@@ -28,7 +28,7 @@ from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, rea
 from data.parallel import outcomes
 from data.products.colours import is_whole
 from data.products.previews import overlay_trimap
-from data.records import fingerprint, read_record
+from data.records import fingerprint, read_record, record_kind
 from data.selections import Box, mask_from_boxes, mask_from_strokes, read_strokes
 from engine.messages import log_to_terminal
 from tools import cli
@@ -100,6 +100,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(str(error))
     if os.path.isfile(args.mask) and args.output.suffix.lower() != ".png":
         parser.error(f"{args.output}: trimaps are PNG files; end the name in .png")
+    if args.seed is not None and args.seed < 0:
+        parser.error("--seed must be at least 0")
     if args.image and not args.preview:
         parser.error("--image is for the overlays: name where they go with --preview")
     if args.strokes and (args.box or args.mask.is_dir()):
@@ -117,7 +119,8 @@ def find_jobs(args: argparse.Namespace) -> list[Job]:
         raise FileError(f"{args.mask}: there is no such file or folder")
     if args.image and not args.image.is_dir():
         raise FileError(f"{args.image}: is no folder, but the masks are in one")
-    masks = images_by_name(args.mask)
+    masks = {name: without_own(paths) for name, paths in images_by_name(args.mask).items()}
+    masks = {name: paths for name, paths in masks.items() if paths}
     if not masks:
         raise FileError(f"{args.mask}: holds no masks ({', '.join(IMAGE_SUFFIXES)})")
     images = images_by_name(args.image) if args.image else {}
@@ -126,6 +129,11 @@ def find_jobs(args: argparse.Namespace) -> list[Job]:
     if double := [paths for paths in masks.values() if len(paths) > 1]:
         raise FileError(f"{double[0][0]} and {double[0][1].name} would make the same trimap; move one of them away")
     return [Job(name, masks[name][0], images[name][0] if name in images else None) for name in sorted(masks)]
+
+
+def without_own(paths: Sequence[Path]) -> list[Path]:
+    """The files that are no trimaps or overlays of this project, by their records."""
+    return [path for path in paths if record_kind(read_record(path)) not in ("trimap", "preview")]
 
 
 def targets(job: Job, args: argparse.Namespace) -> tuple[Path, Path | None]:
@@ -182,10 +190,11 @@ def record(kind: str, job: Job, args: argparse.Namespace) -> str:
 def by_hand(photograph: Path, args: argparse.Namespace) -> tuple[dict[int, np.ndarray], np.ndarray]:
     """The trimap that boxes or strokes make, and the photograph."""
     image = read_image(photograph)
-    if args.box:
-        values = mask_from_boxes(image, args.box)
-    else:
-        values = mask_from_strokes(image, read_strokes(args.strokes))
+    strokes = read_strokes(args.strokes) if args.strokes else None
+    try:
+        values = mask_from_boxes(image, args.box) if strokes is None else mask_from_strokes(image, strokes)
+    except ValueError as error:
+        raise FileError(f"{photograph}: {error}") from error
     band = Band() if args.follows else Band(args.inner, args.outer)
     return {0: band.trimap(image, values)}, image
 

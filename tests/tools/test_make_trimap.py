@@ -59,6 +59,29 @@ def test_only_trimaps_of_the_same_settings_and_mask_are_finished(tmp_path, mask,
     assert made("--seed", "2", "--preview", "seen")
 
 
+@pytest.mark.parametrize(
+    "options", [["masks/out"], ["out", "--preview", "masks/seen"], ["masks/out", "--kind", "instances"]]
+)
+def test_trimaps_and_overlays_among_the_masks_are_no_masks_of_the_next_run(
+    tmp_path, mask, monkeypatch, caplog, options
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite("masks/a.png", mask)
+    for _ in range(2):
+        caplog.clear()
+        caplog.set_level("INFO")
+        assert main(["masks", *options.split(), "--workers", "1"]) == 0
+        assert "from 1 masks" in caplog.text
+
+
+def test_what_boxes_cannot_do_is_said_with_the_name_of_the_photograph(tmp_path, caplog):
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos/a.png"), np.zeros((40, 50, 3), np.uint8))
+    assert main([str(tmp_path / "photos"), str(tmp_path / "out"), "--box", "60,60,9,9", "--workers", "1"]) == 1
+    assert "photos/a.png: box 60,60,9,9 lies outside the picture" in caplog.text
+
+
 def test_instances_get_a_trimap_each(tmp_path):
     labels = np.zeros((40, 80), np.uint8)
     labels[5:35, 5:35], labels[5:35, 45:75] = 3, 9
@@ -86,12 +109,15 @@ def test_senseless_numbers_of_processes_are_refused(count, capsys):
     assert "is no number of processes: give at least 1, at most 1024" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["no.png", "t.png"], ["m.png", "t.jpg"], ["m.png", "t.png", "--inner", "-1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["no.png", "t.png"], ["m.png", "t.jpg"], ["m.png", "t.png", "--inner", "-1"], ["m.png", "t.png", "--seed", "-1"]],
+)
 def test_wrong_arguments_exit_with_2(tmp_path, mask, arguments, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("m.png", mask)
     try:
-        code = main(arguments)
+        code = main(arguments.split())
     except SystemExit as stop:
         code = stop.code
     assert code == 2
