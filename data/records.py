@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from .files.guard import check_file
 from .files.tags import KEY
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PIECE = 2**20  # bytes
 _LONGEST = 2**16  # bytes of a record
 _MOST_CHUNKS = 64  # of a PNG file to look at; the record is the second
 _DESCRIPTION_TAG = 270
@@ -27,6 +29,16 @@ def fingerprint(contents: Iterable[bytes | np.ndarray]) -> str:
             content = np.ascontiguousarray(content).data.cast("B")
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
+    return digest.hexdigest()
+
+
+def fingerprint_file(path: str | Path) -> str:
+    """Fingerprint of the content of one file, which is read in pieces."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        digest.update(os.fstat(file.fileno()).st_size.to_bytes(8, "little"))
+        while piece := file.read(_PIECE):
+            digest.update(piece)
     return digest.hexdigest()
 
 

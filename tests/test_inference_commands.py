@@ -1,6 +1,7 @@
 """inference.py as people call it: bare names, resumed runs, summaries, processes, terminals that go away."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 import inference
 from data.files import read_alpha
+from tests.modeling.small import small_mematte
 from tests.test_inference import LAYOUTS, REPOSITORY, TINY, command, folder_command, save_checkpoint, write_dataset
 from tools import cli
 
@@ -104,6 +107,26 @@ def test_other_settings_make_finished_files_again(dataset, checkpoint, capsys):
         assert capsys.readouterr().out.startswith("2 done, 0 failed, 0 skipped")
     assert inference.main(folder_command(checkpoint, dataset, *more, "--max-memory", "AUTO")) == 0
     assert capsys.readouterr().out.startswith("0 done, 0 failed, 2 skipped")
+
+
+def test_other_weights_of_the_same_folder_and_a_changed_config_make_files_again(dataset, tmp_path, capsys):
+    config, folder = tmp_path / "small.py", tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(REPOSITORY / "tests/soak/small.py", config)
+    options = ["--config", config, "--checkpoint", folder, "--device", "cpu", "--data", dataset, "--output-dir", "out"]
+
+    def done():
+        assert inference.main([*map(str, options[:-1]), str(tmp_path / "out")]) == 0
+        return int(capsys.readouterr().out.split()[0])
+
+    state = small_mematte().state_dict()
+    save_file(state, folder / "model.safetensors")
+    assert (done(), done()) == (2, 0)
+    state["backbone.pos_embed"] *= 0.9
+    save_file(state, folder / "model.safetensors")
+    assert (done(), done()) == (2, 0)
+    config.write_text(config.read_text() + "\n")
+    assert (done(), done()) == (2, 0)
 
 
 def test_a_changed_trimap_makes_its_matte_again(dataset, checkpoint, capsys):

@@ -239,13 +239,17 @@ def choose_weights(args: argparse.Namespace) -> tuple[Path, Path]:
 
 def origin(args: argparse.Namespace, weights: tuple[Path, Path]) -> dict[str, Any]:
     """Network, weights and options that may change a matte, compared on resuming."""
-    from data.records import fingerprint
+    from data.records import fingerprint_file
+    from modeling.checkpoints.files import check_file
+    from modeling.checkpoints.hub import weights_file
 
-    config, checkpoint = weights
+    config, checkpoint = weights[0], weights_file(weights[1])
+    check_file(checkpoint)
     options = {name: value for name, value in vars(args).items() if name not in NOT_OF_THE_MATTE}
     return {
         "config": config.stem,
-        "checkpoint": fingerprint([checkpoint.read_bytes()]) if checkpoint.is_file() else None,
+        "config_file": fingerprint_file(config) if config.is_file() else None,
+        "checkpoint": fingerprint_file(checkpoint),
         **{
             name: value if isinstance(value, bool | int | float | None) else str(value)
             for name, value in options.items()

@@ -5,6 +5,7 @@ before any memory is taken for them.
 """
 
 import mmap
+import os
 import pickle
 import re
 import struct
@@ -21,6 +22,7 @@ MAX_BYTES = 16 * 10**9  # many times the largest training checkpoint of any netw
 MAX_PICKLE_BYTES = 64 * 10**6  # of what a checkpoint holds beside tensors
 MAX_HEADER_BYTES = 4 * 10**6  # of a safetensors file: some 20,000 tensors
 MAX_LEGACY_BYTES = 2 * 10**9  # of the format of PyTorch before 1.6, which is searched as a whole
+_NOT_ON_DISK = ("/proc/", "/sys/")
 _PICKLE_START = b"\x80"
 _ZIP_START = b"PK\x03\x04"
 _LEGACY_PICKLES = 5  # magic number, protocol, machine, content, order of the storages; then their bytes
@@ -37,14 +39,14 @@ def read_file(path: str | Path) -> object:
         CheckpointError: the file is missing, broken, too large, or a pickle that needs more than tensors.
     """
     path = Path(path)
-    _check_size(path)
+    check_file(path)
     return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else read_pickle(path)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Metadata of a `.safetensors` file; empty where it has none."""
     path = Path(path)
-    _check_size(path)
+    check_file(path)
     _check_header(path)
     try:
         with safe_open(path, "pt") as file:
@@ -60,7 +62,7 @@ def read_pickle(path: str | Path, mapped: bool = True) -> object:
         mapped: tensors stay in the file where they are until they are used; else they are read.
     """
     path = Path(path)
-    _check_size(path)
+    check_file(path)
     try:
         zipped = _check_content(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped and mapped)
@@ -88,9 +90,11 @@ def _refusal(path: Path, detail: str) -> CheckpointError:
     )
 
 
-def _check_size(path: Path) -> None:
+def check_file(path: str | Path) -> None:
+    """Refuse what is no file on a disk, and files of absurd size, without opening them."""
+    path = Path(path)
     try:
-        if not path.is_file():
+        if not path.is_file() or os.path.realpath(path).startswith(_NOT_ON_DISK):
             raise CheckpointError(f"{path}: no such checkpoint file")
         size = path.stat().st_size
     except OSError as error:

@@ -9,7 +9,7 @@ from PIL import Image
 from data.files import write_alpha
 from data.files.tags import png_with_record
 from data.products.colours import write_colours
-from data.records import fingerprint, read_record
+from data.records import fingerprint, fingerprint_file, read_record
 
 RECORD = '{"kind": "rgba", "made": {"x": 1}}'
 
@@ -64,3 +64,8 @@ def test_fingerprints_tell_contents_and_shapes_apart():
     array = np.arange(6, dtype=np.uint8)
     prints = [[array], [array.reshape(2, 3)], [array.reshape(3, 2)], [array.tobytes()], [b"", array.tobytes()], []]
     assert len({fingerprint(contents) for contents in prints}) == len(prints)
+
+
+def test_a_file_has_the_fingerprint_of_its_content(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(range(256)) * 20_000)
+    assert fingerprint_file(tmp_path / "a") == fingerprint([(tmp_path / "a").read_bytes()])

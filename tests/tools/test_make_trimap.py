@@ -59,12 +59,8 @@ def test_only_trimaps_of_the_same_settings_and_mask_are_finished(tmp_path, mask,
     assert made("--seed", "2", "--preview", "seen")
 
 
-@pytest.mark.parametrize(
-    "options", [["masks/out"], ["out", "--preview", "masks/seen"], ["masks/out", "--kind", "instances"]]
-)
-def test_trimaps_and_overlays_among_the_masks_are_no_masks_of_the_next_run(
-    tmp_path, mask, monkeypatch, caplog, options
-):
+@pytest.mark.parametrize("options", ["masks/out", "out --preview masks/seen", "masks/out --kind instances"])
+def test_outputs_among_the_masks_are_no_masks_of_the_next_run(tmp_path, mask, monkeypatch, caplog, options):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "masks").mkdir()
     cv2.imwrite("masks/a.png", mask)
@@ -110,8 +106,7 @@ def test_senseless_numbers_of_processes_are_refused(count, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["no.png", "t.png"], ["m.png", "t.jpg"], ["m.png", "t.png", "--inner", "-1"], ["m.png", "t.png", "--seed", "-1"]],
+    "arguments", ["no.png t.png", "m.png t.jpg", "m.png t.png --inner -1", "m.png t.png --seed -1"]
 )
 def test_wrong_arguments_exit_with_2(tmp_path, mask, arguments, monkeypatch):
     monkeypatch.chdir(tmp_path)

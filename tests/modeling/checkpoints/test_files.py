@@ -120,6 +120,16 @@ def test_files_that_are_too_large_are_refused_unread(tmp_path: Path, monkeypatch
         read_state_dict(path)
 
 
+def test_files_of_the_kernel_are_not_opened(tmp_path: Path) -> None:
+    """Reading one may wait for ever."""
+    (tmp_path / "link.pth").symlink_to("/proc/self/maps")
+    for path in ("/proc/kmsg", tmp_path / "link.pth"):
+        with pytest.raises(CheckpointError, match="no such checkpoint file"):
+            weight_files.check_file(path)
+        with pytest.raises(CheckpointError, match="no such checkpoint file"):
+            read_state_dict(path)
+
+
 def test_a_name_that_no_file_system_takes(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_state_dict(tmp_path / ("x" * 5000))
