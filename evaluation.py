@@ -49,7 +49,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--trimap-dir is needed, or --whole-image to count every pixel")
     reports = {"--csv": args.csv, "--json": args.json, "--report": args.report}
     for option, path in reports.items():
-        if path and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+        if path and (os.path.isdir(path) or not os.access(path.absolute().parent, os.W_OK)):
             parser.error(f"{option} {path} cannot be written: name a file in a folder that exists and is writable")
     folders = (folder for folder in (args.pred_dir, args.label_dir, args.trimap_dir) if folder and folder.is_dir())
     try:

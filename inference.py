@@ -5,6 +5,7 @@ Exit codes: 0 all done, 1 some files failed, 2 wrong arguments or set-up, 130 in
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -139,11 +140,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; bare names stand for --image or --data-dir."""
     args = build_parser().parse_intermixed_args(argv)
     for text in [text for text in args.overrides if "=" not in text]:
-        path = Path(text)
-        if path.is_file() and args.image is None:
-            args.image = path
-        elif path.is_dir() and args.data is None:
-            args.data = path
+        if os.path.isfile(text) and args.image is None:  # unlike those of Path, these take names of any length
+            args.image = Path(text)
+        elif os.path.isdir(text) and args.data is None:
+            args.data = Path(text)
         else:
             continue
         args.overrides.remove(text)

@@ -234,6 +234,7 @@ def test_wrong_arguments_end_with_2(data, capsys):
         (arguments(data, "--workers", "0"), "at least 1"),
         (arguments(data, "--json", str(data / "no" / "o.json")), "cannot be written"),
         (arguments(data, "--csv", str(data)), "cannot be written"),
+        (arguments(data, "--csv", "a/" * 3000), "cannot be written"),
         (arguments(data, "--colour", "red"), "unrecognized arguments"),
     ):
         try:

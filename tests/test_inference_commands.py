@@ -49,6 +49,12 @@ def test_a_bare_photograph_and_a_mask_are_enough(photograph, checkpoint):
     assert cv2.imread("photo_rgba.png", cv2.IMREAD_UNCHANGED).shape == (40, 50, 4)
 
 
+@pytest.mark.parametrize("name", ["9" * 5000, "a/" * 3000, "nul\0", "no such file"])
+def test_names_that_no_file_system_takes_are_one_line(dataset, checkpoint, name, caplog):
+    assert inference.main(folder_command(checkpoint, dataset, name)) == 2
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
 def test_a_bare_folder_needs_a_place_for_its_results(dataset, caplog):
     assert inference.main([str(dataset)]) == 2
     assert "name a folder for the results with --output-dir" in caplog.text

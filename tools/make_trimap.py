@@ -104,7 +104,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--seed must be at least 0")
     if args.image and not args.preview:
         parser.error("--image is for the overlays: name where they go with --preview")
-    if args.strokes and (args.box or args.mask.is_dir()):
+    if args.strokes and (args.box or os.path.isdir(args.mask)):
         parser.error("--strokes are for one photograph, without --box")
     if (args.strokes or args.box) and (args.image or args.seed is not None or args.kind != "auto"):
         parser.error("--image, --seed and --kind are for masks, not for --box and --strokes")

@@ -106,7 +106,14 @@ def test_senseless_numbers_of_processes_are_refused(count, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", ["no.png t.png", "m.png t.jpg", "m.png t.png --inner -1", "m.png t.png --seed -1"]
+    "arguments",
+    [
+        "no.png t.png",
+        "m.png t.jpg",
+        "m.png t.png --inner -1",
+        "m.png t.png --seed -1",
+        "x" * 300 + " t.png --strokes m.png",
+    ],
 )
 def test_wrong_arguments_exit_with_2(tmp_path, mask, arguments, monkeypatch):
     monkeypatch.chdir(tmp_path)
