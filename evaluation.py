@@ -1,4 +1,4 @@
-"""Score a folder of alpha mattes: SAD, MSE, Grad and Conn as the papers report them.
+"""Scores of a folder of alpha mattes: SAD, MSE, Grad and Conn.
 
 Exit codes: 0 all scored, 1 some images failed or are missing, 2 wrong arguments.
 """
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse and check what can be checked before any work; exits with 2."""
+    """Parse and check the arguments before any work; exits with 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.trimap_dir is None and not args.whole_image:

@@ -1,4 +1,4 @@
-"""Alpha mattes for a folder of images with trimaps, or for one image.
+"""Alpha mattes for one image or a folder, with trimaps or masks.
 
 Exit codes: 0 all done, 1 some files failed, 2 wrong arguments or set-up, 130 interrupted.
 """
@@ -45,7 +45,7 @@ NEEDED = "give either --data-dir and --inference-dir, or --image, --trimap (or -
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line; the first name of an option is the published one."""
+    """Command line; the first name of an option is the published one."""
     parser = cli.make_parser(__doc__, EXAMPLES)
     cli.add_compute(cli.add_model(parser))
     folder = parser.add_argument_group("a folder")

@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code, or exits with that of a failed run."""
+    """Run the command line; returns or exits with the exit code."""
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
     if args.num_gpus < 1 or not 0 <= args.machine_rank < args.num_machines:

@@ -1,4 +1,7 @@
-"""CheapMatting, by AEMatter's recipe: its own was never published, and this is not what its weights were made with."""
+"""CheapMatting by AEMatter's recipe, since its own was never published.
+
+Its published weights were not made by this recipe.
+"""
 
 from .common.criteria import aematter_criterion as criterion
 from .common.models import network

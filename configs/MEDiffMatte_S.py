@@ -1,4 +1,4 @@
-"""MEDiffMatte-S: DiffMatte's decoder on MEMatte's routed ViT-S, taught by the ViT of DiffMatte_ViTS_1024.
+"""MEDiffMatte-S: MEMatte's routed ViT-S, DiffMatte's decoder, taught by DiffMatte_ViTS_1024.
 
 Nobody has trained it yet. It starts from its teacher, so the run is as long as that of MEMatte-S, and self-aligned from
 its first step.

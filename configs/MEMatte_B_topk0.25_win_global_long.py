@@ -1,4 +1,4 @@
-"""MEMatte-B: a quarter of the tokens in global attention; distilled from ViTMatte-B on DIM composites."""
+"""MEMatte-B: quarter of tokens in global attention, distilled from ViTMatte-B."""
 
 from .common.criteria import mematte_criterion as criterion
 from .common.data.dim import dataloader

@@ -1,4 +1,4 @@
-"""MEMatte-S on crops of 1024 pixels: the published recipe, fitted to one GPU of 24 GB.
+"""MEMatte-S on 1024-pixel crops, for one GPU of 24 GB.
 
 Four crops at a time, their activations recomputed in the backward pass, are accumulated to the published batch. Nobody
 has run it yet: see docs/training.md for an estimate of memory and hours.

@@ -1,4 +1,7 @@
-"""MEMatte-S fine-tuned on an own folder of RGBA cut-outs: a short run at a tenth of the rate, without a teacher."""
+"""MEMatte-S fine-tuned on own RGBA cut-outs, without a teacher.
+
+A short run at a tenth of the rate.
+"""
 
 from .common.criteria import mematte_criterion as criterion
 from .common.data.cutouts import dataloader

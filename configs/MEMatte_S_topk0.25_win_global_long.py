@@ -1,4 +1,4 @@
-"""MEMatte-S: a quarter of the tokens in global attention; distilled from ViTMatte-S on DIM composites."""
+"""MEMatte-S: quarter of tokens in global attention, distilled from ViTMatte-S."""
 
 from .common.criteria import mematte_criterion as criterion
 from .common.data.dim import dataloader

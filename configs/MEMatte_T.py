@@ -1,4 +1,4 @@
-"""MEMatte-T: a quarter of ViT-Tiny's tokens in global attention; distilled from ViTMatte-T on free material."""
+"""MEMatte-T: routed ViT-Tiny, distilled from ViTMatte-T on free material."""
 
 from .common.criteria import mematte_criterion as criterion
 from .common.models import encoder, network

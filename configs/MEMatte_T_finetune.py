@@ -1,4 +1,6 @@
-"""The shipped MEMatte-T fine-tuned on own RGBA cut-outs over own photographs: minutes on a CPU, without a teacher.
+"""MEMatte-T fine-tuned on own cut-outs and photographs, without a teacher.
+
+It takes minutes on a CPU.
 
 `cutouts/` and `backgrounds/` in the folder of MATTING_DATA; `train.validation_root` may name images to score it on.
 """

@@ -1,4 +1,4 @@
-"""MEMatte-T with the closed-form alpha as a further input, which it improves on; distilled from ViTMatte-T likewise."""
+"""MEMatte-T with closed-form alpha as input, distilled from ViTMatte-T likewise."""
 
 from .common.criteria import mematte_criterion as criterion
 from .common.models import encoder, network

@@ -1,4 +1,4 @@
-"""ViTMatte-T: ViT-Tiny, the teacher of MEMatte-T; trained from random weights on free material."""
+"""ViTMatte-T: ViT-Tiny trained on free material; the teacher of MEMatte-T."""
 
 from .common.criteria import vitmatte_criterion as criterion
 from .common.models import network

@@ -1,4 +1,4 @@
-"""ViTMatte-T with the closed-form alpha as a further input: the teacher of MEMatte-T with it."""
+"""ViTMatte-T with closed-form alpha as input; teacher of MEMatte_T_prior."""
 
 from .common.criteria import vitmatte_criterion as criterion
 from .common.models import network

@@ -1,4 +1,4 @@
-"""Unknown bands as wide as each part of an object's border needs: narrow along hard edges, wide in hair and fur.
+"""Unknown bands of varying width: narrow along hard edges, wide in hair.
 
 Colours tell how far. Known pixels on both sides of the border, beyond the reach of any band, are examples of the object
 and of its surroundings nearby; each pixel near the border is compared with them. Where pixels outside look like the
@@ -34,7 +34,7 @@ FRAME_PX = 4.0  # an object that ends so near to the frame is taken to reach it
 
 @dataclass(frozen=True)
 class _Sides:
-    """Reduced picture around a border: distances to it, and likeness of each pixel to the object.
+    """Reduced picture around a border, with distances and likeness to the object.
 
     Attributes:
         inside: (h, w) bool.
@@ -78,14 +78,17 @@ def adaptive_trimap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Band:
-    """Widths of the unknown band into and out of an object; None follows the picture."""
+    """Widths of the unknown band, inner and outer; None follows the picture."""
 
     inner: Width | None = None
     outer: Width | None = None
 
     @classmethod
     def parse(cls, band: str | None = None, inner: str | None = None, outer: str | None = None) -> "Band":
-        """Parse "auto" or a width as `Width.parse` takes it; `inner` and `outer` precede `band`."""
+        """Parse "auto" or a width; `inner` and `outer` precede `band`.
+
+        Widths are written as for `Width.parse`.
+        """
         texts = (inner or band or AUTO, outer or band or AUTO)
         return cls(*(None if text.strip() == AUTO else Width.parse(text) for text in texts))
 
@@ -108,7 +111,7 @@ FOLLOWS = Band()  # both widths follow the picture
 
 
 def to_frame(values: np.ndarray) -> np.ndarray:
-    """The mask with parts that end a few pixels before the frame continued to it."""
+    """Mask whose parts that end near the frame continue to it."""
     reach = max(1, round(FRAME_PX * max(1.0, max(values.shape) / MEASURED_PX)))
     if min(values.shape) <= 4 * reach:
         return values
@@ -158,7 +161,10 @@ def _distance(region: np.ndarray) -> np.ndarray:
 
 
 def _likeness(colours: np.ndarray, inside: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Compare pixels near the border with examples of both sides around their cell; see `_Sides`."""
+    """Compare pixels near the border with examples of both sides.
+
+    The examples lie around the pixel's cell; see `_Sides`.
+    """
     rng = np.random.default_rng(0)
     height, width = inside.shape
     likeness = np.full(inside.shape, np.nan, np.float32)
@@ -189,7 +195,10 @@ def _likeness(colours: np.ndarray, inside: np.ndarray, distance: np.ndarray) -> 
 def _drawn(
     colours: np.ndarray, side: np.ndarray, sure: np.ndarray, distance: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Colours (N, 3) of examples of one side: beyond the widest band or, in thin parts, from their middle."""
+    """Example colours (N, 3) of one side.
+
+    They lie beyond the widest band or, in thin parts, in their middle.
+    """
     found = colours[side & sure]
     if len(found) < SAMPLES and side.any():
         found = colours[side & (distance >= CORE_SHARE * distance[side].max())]
@@ -203,7 +212,9 @@ def _nearest(pixels: np.ndarray, examples: np.ndarray) -> np.ndarray:
 
 
 def _profile(sides: _Sides, inside: bool) -> np.ndarray:
-    """Mean likeness per distance to the border, averaged around each cell; NaN where there is no such pixel.
+    """Mean likeness per distance to the border, averaged around each cell.
+
+    NaN where there is no such pixel.
 
     Returns:
         (steps + 1, h, w) over cells; the last holds all distances beyond any band.
@@ -229,7 +240,7 @@ def _per_cell(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def _widths(profile: np.ndarray, inside: bool, undecided: np.ndarray) -> np.ndarray:
-    """Per cell, the distance beyond which pixels are no more like the other side than those farther away."""
+    """Per cell, the distance beyond which likeness no longer changes."""
     farther = _mean_of_known(profile[-6:])
     excess = farther - profile[:-1] if inside else profile[:-1] - farther
     needs = np.nan_to_num(excess, nan=0.0) > EXCESS  # (steps, h, w)
@@ -247,7 +258,7 @@ def _mean_of_known(values: np.ndarray) -> np.ndarray:
 
 
 def _core(region: np.ndarray, widths: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Pixels of a bool region that are farther from its edge than the band reaches.
+    """Pixels of a region farther from its edge than the band reaches.
 
     Of separate parts that the band would cover, those keep their middle whose colours confirm them; if all would be
     covered, the deepest part does.

@@ -1,4 +1,4 @@
-"""Dataset folders: their layout, judged by the folders in them, and the files that belong together."""
+"""Dataset folders: layouts and the files that belong together."""
 
 import logging
 import os
@@ -36,7 +36,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the folders of a dataset. Of several image or trimap names exactly one may be there."""
+    """Folder names of a dataset.
+
+    Of several names for images or trimaps exactly one may exist.
+    """
 
     name: str
     image: tuple[str, ...]
@@ -90,7 +93,9 @@ def find_pairs(root: str | Path, results: Path | None = None) -> list[Pair]:
 
 
 def find_masked(root: str | Path, mask_folder: str | Path, results: Path | None = None) -> list[Pair]:
-    """Pair images with masks: those of root's image folder (as in `find_pairs`) or, without one, of root itself.
+    """Pairs of images and masks below `root`.
+
+    Images are those of its image folder (as in `find_pairs`) or, without one, of `root` itself.
 
     Args:
         results: as in `find_pairs`.
@@ -112,7 +117,9 @@ def find_masked(root: str | Path, mask_folder: str | Path, results: Path | None 
 
 
 def find_images(root: str | Path, results: Path | None = None) -> list[Pair]:
-    """Images alone: those of root's image folder (as in `find_pairs`) or, without one, of root itself.
+    """Images without trimaps below `root`.
+
+    Those of its image folder (as in `find_pairs`) or, without one, of `root` itself.
 
     Raises:
         FileError: no folder, or no image in it.
@@ -160,7 +167,10 @@ def _recognise(root: Path) -> tuple[Layout, Path, Path]:
 
 
 def images_by_name(folder: Path) -> dict[str, list[Path]]:
-    """Image files below folder by relative path without suffix; others are counted in a warning, hidden ones not."""
+    """Image files below a folder, by relative path without suffix.
+
+    Others are counted in a warning, hidden ones not.
+    """
     files, others = defaultdict(list), []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -198,7 +208,7 @@ def photographs_by_name(folder: Path, partners: Collection[str], results: Path |
 
 
 def is_unread(path: Path) -> bool:
-    """True for a kind of file that is not read, and that this project has not written."""
+    """True for files of unread kinds that this project did not write."""
     return path.suffix.lower() not in IMAGE_SUFFIXES and not read_record(path)
 
 

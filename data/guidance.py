@@ -26,7 +26,9 @@ class Guidance:
     boxes: tuple[Box, ...] = ()
 
     def trimap(self, image: np.ndarray, mask: Path | None) -> np.ndarray:
-        """Trimap (H, W) of an image (H, W, 3), from a mask file or, without one, from the boxes.
+        """Trimap (H, W) of an image, from a mask file or boxes.
+
+        The boxes count where there is no mask.
 
         Raises:
             ValueError: the mask cannot be read, is empty or of another shape, or a box holds no object.

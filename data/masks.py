@@ -24,7 +24,10 @@ MIN_CORE_DEPTH_PX = 2.0  # thinner ones are left to the network altogether: a ma
 
 @dataclass(frozen=True)
 class Width:
-    """Reach of the unknown band from the edge: pixels, or a share of the object's size (root of its area)."""
+    """Width of the unknown band: pixels, or a share of the object.
+
+    The object's size is the root of its area.
+    """
 
     value: float
     relative: bool = False
@@ -84,7 +87,7 @@ def drawn_widths(inner: Width, outer: Width, seed: int, name: str) -> tuple[Widt
 
 
 def _core(region: np.ndarray, width_px: float) -> np.ndarray:
-    """Pixels deeper than width_px inside a bool region; the picture's border is no edge."""
+    """Pixels deeper than width_px in a region; the frame is no edge."""
     if region.all() or not region.any():
         return region
     depth = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -102,7 +105,10 @@ def _core(region: np.ndarray, width_px: float) -> np.ndarray:
 def instance_trimaps(
     labels: np.ndarray, inner: Width = DEFAULT_WIDTH, outer: Width = DEFAULT_WIDTH
 ) -> dict[int, np.ndarray]:
-    """One trimap per label other than 0; to each object the others are background."""
+    """One trimap per label other than 0.
+
+    To each object the others are background.
+    """
     found = [int(label) for label in np.unique(labels) if label]
     return {
         label: trimap_from_mask(np.where(labels == label, np.uint8(255), np.uint8(0)), inner, outer) for label in found
@@ -131,7 +137,7 @@ def read_mask(path: str | Path, kind: MaskKind = "auto", size: tuple[int, int] |
 
 
 def _fitted(path: str | Path, values: np.ndarray, size: tuple[int, int] | None, interpolation: int) -> np.ndarray:
-    """Bring a mask to the size of its photograph; one of another shape belongs to another photograph."""
+    """Mask resized to its photograph; refused if the proportions differ."""
     if size is None or values.shape == tuple(size):
         return values
     sizes = " x ".join(map(str, values.shape[::-1])), " x ".join(map(str, size[::-1]))
@@ -146,5 +152,5 @@ def _fitted(path: str | Path, values: np.ndarray, size: tuple[int, int] | None, 
 
 
 def binary(values: np.ndarray) -> np.ndarray:
-    """Cut uint8 values at one half: 0 and 255 of the same shape."""
+    """Threshold uint8 values at one half, to 0 and 255."""
     return np.where(values >= HALF, np.uint8(255), np.uint8(0))

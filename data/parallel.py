@@ -1,4 +1,4 @@
-"""One function over many items on all cores: one outcome per item, failures included."""
+"""Parallel map over all cores with one outcome per item, failures included."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Records inside image files: the settings and inputs that a file was made of, for resumed runs."""
+"""Records in image files of the settings and inputs, for resuming."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ def fingerprint_file(path: str | Path) -> str:
 
 
 def read_record(path: str | Path) -> str:
-    """Record of a PNG, TIFF or EXR file; empty where there is none, or no such file."""
+    """Record of a PNG, TIFF or EXR file; empty if none."""
     path = Path(path)
     try:
         check_file(path)

@@ -1,4 +1,4 @@
-"""Masks by hand: an object from a box around it or from a few strokes, without any network.
+"""Masks by hand, from a box or strokes, without a network.
 
 GrabCut (Rother, Kolmogorov and Blake 2004, in OpenCV) separates the colours on a reduced picture, which takes a
 fraction of a second whatever the size of the photograph; near the border, pixels of the photograph itself then decide.
@@ -27,7 +27,7 @@ _COLOURED_FROM = 64  # difference of channels that makes a stroke coloured
 
 @dataclass(frozen=True)
 class Box:
-    """Rectangle around an object: pixels, or shares of the picture's width and height."""
+    """Rectangle around an object, in pixels or shares of the picture."""
 
     left: float
     top: float
@@ -37,7 +37,7 @@ class Box:
 
     @classmethod
     def parse(cls, text: str) -> "Box":
-        """Parse "x,y,width,height" in pixels, or in per cent with a % behind each number.
+        """Parse "x,y,width,height" in pixels, or in per cent with % signs.
 
         Raises:
             ValueError: these are not four such numbers.
@@ -136,7 +136,9 @@ def mask_from_strokes(image: np.ndarray, strokes: np.ndarray) -> np.ndarray:
 
 
 def read_strokes(path: str | Path) -> np.ndarray:
-    """Strokes of `mask_from_strokes` from a picture: green or white on the object, red or black on its surroundings.
+    """Strokes for `mask_from_strokes` from a picture.
+
+    Green or white lies on the object, red or black on its surroundings.
 
     Transparent pixels, other greys and other colours are unmarked. Without transparency black is unmarked too.
 
@@ -212,7 +214,10 @@ def _equal(values: np.ndarray, value: int) -> np.ndarray:
 
 
 def _guess(image: np.ndarray, labels: np.ndarray) -> None:
-    """Mark as probably the object what resembles its strokes more than those around it; in place."""
+    """Mark pixels that resemble an object's strokes as probable, in place.
+
+    They resemble them more than the strokes around it.
+    """
     colours = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
     rng = np.random.default_rng(0)
     undecided = labels == cv2.GC_PR_BGD
@@ -229,7 +234,10 @@ def _guess(image: np.ndarray, labels: np.ndarray) -> None:
 
 
 def _parts(inside: np.ndarray, marked: np.ndarray | None) -> np.ndarray:
-    """Connected parts with a marked pixel or, where None is given, those that are not small."""
+    """Connected parts with a marked pixel; large parts without marks.
+
+    Large ones are taken where `marked` is None.
+    """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8))
     if marked is not None:
         kept = np.isin(np.arange(count), np.unique(labels[marked & inside]))
@@ -241,7 +249,7 @@ def _parts(inside: np.ndarray, marked: np.ndarray | None) -> np.ndarray:
 
 
 def _refined(image: np.ndarray, small: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Full-size mask; pixels near the border go to the side whose mean colour around them is nearer."""
+    """Full-size mask, assigned near the border by the nearer mean colour."""
     height, width = image.shape[:2]
     soft = cv2.resize(inside.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR)
     mask = cv2.threshold(soft, 127, 255, cv2.THRESH_BINARY)[1]

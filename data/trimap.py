@@ -1,4 +1,4 @@
-"""Trimaps: the definition of their levels and of "unknown", and how they are made from alphas."""
+"""Trimaps: their levels, unknown pixels, and how alphas become trimaps."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ KNOWN_TOLERANCE = 1e-5  # how far from 0 or 1 an alpha may be and still count as
 
 @dataclass(frozen=True)
 class TrimapSettings:
-    """Published: made at 640x640 whatever the picture's size, known areas eroded by ellipses of 1..29 pixels.
+    """Published trimap generation: at 640x640, eroded by ellipses of 1..29 pixels.
 
     Attributes:
         hide_probability: of an ellipse around a pixel that is not background in which all becomes unknown (never, as
@@ -33,7 +33,7 @@ def is_unknown(trimap: np.ndarray) -> np.ndarray:
 
 
 def snap_trimap(values: np.ndarray) -> np.ndarray:
-    """Snap uint8 (H, W) of any values to the nearest meaning: 0, 128 or 255."""
+    """Snap uint8 (H, W) values to the nearest of 0, 128, 255."""
     table = np.full(256, UNKNOWN, np.uint8)
     table[: BACKGROUND_UP_TO + 1] = BACKGROUND
     table[FOREGROUND_FROM:] = FOREGROUND
@@ -46,7 +46,7 @@ def keep_extremes(values: np.ndarray) -> np.ndarray:
 
 
 def trimap_from_alpha(alpha: np.ndarray, foreground_kernel_px: int, background_kernel_px: int) -> np.ndarray:
-    """Erode the opaque and the transparent area by ellipses; the rest is unknown.
+    """Trimap by eroding opaque and transparent areas with ellipses.
 
     Args:
         alpha: (H, W) float32 in [0, 1].
@@ -61,7 +61,10 @@ def trimap_from_alpha(alpha: np.ndarray, foreground_kernel_px: int, background_k
 
 
 def random_trimap(alpha: np.ndarray, rng: np.random.Generator, settings: TrimapSettings) -> np.ndarray:
-    """A trimap whose two known areas are eroded by independent random amounts; alpha as in `trimap_from_alpha`."""
+    """Trimap with randomly and independently eroded known areas.
+
+    `alpha` as in `trimap_from_alpha`.
+    """
     kernels = rng.integers(settings.min_kernel_px, settings.max_kernel_px, size=2, endpoint=True)
     trimap = trimap_from_alpha(alpha, int(kernels[0]), int(kernels[1]))
     if settings.hide_probability and rng.random() < settings.hide_probability:
@@ -81,7 +84,7 @@ def hide_ellipse(trimap: np.ndarray, rng: np.random.Generator, max_half_axis_px:
 
 
 def erode(mask: np.ndarray, kernel_px: int) -> np.ndarray:
-    """Erosion of a uint8 mask by an ellipse; the picture's border does not eat into it."""
+    """Erode a uint8 mask by an ellipse, except along the frame."""
     if kernel_px <= 1:
         return mask
     return cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px)))

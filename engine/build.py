@@ -1,4 +1,4 @@
-"""Models from LazyConfig files: loading, overriding and building with errors that a user can act on."""
+"""Models from LazyConfig files, with errors that users can act on."""
 
 import builtins
 import difflib
@@ -131,7 +131,10 @@ def build_model(path: str | Path, overrides: Sequence[str] = ()) -> nn.Module:
 
 
 def _check_scale(model: DictConfig) -> None:
-    """Refuse a network that no machine holds, before memory is taken for it; other errors are left to building it."""
+    """Refuse networks too large for any machine, before allocating memory.
+
+    Other errors are left to building it.
+    """
     numbers = tensors = 0
 
     def count(module: nn.Module, name: str, value: Tensor | None) -> None:
@@ -179,7 +182,7 @@ def _check_override(config: DictConfig, override: str) -> None:
 
 
 def _settings(node: DictConfig) -> set[str]:
-    """Settings of a node: its own keys and the parameters of its class."""
+    """Settings of a node: its keys and its class's parameters."""
     settings = {str(key) for key in node}
     if target := node.get("_target_"):
         settings |= set(inspect.signature(locate(target) if isinstance(target, str) else target).parameters)

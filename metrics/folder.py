@@ -1,4 +1,4 @@
-"""Scoring of a folder of predictions: matching of files, and scores, one process per core.
+"""Scores of a folder of predictions, one process per core.
 
 Files are matched by stem, so the suffixes may differ. Nothing is printed and nothing is skipped silently: what cannot
 be scored comes back as a record with its name and reason.
@@ -72,7 +72,10 @@ class FolderScores:
 
     @property
     def without_unknown(self) -> list[str]:
-        """Names of images whose trimap has no unknown pixel: their MSE is undefined, so they are left out."""
+        """Names of images whose trimap has no unknown pixels.
+
+        Their MSE is undefined, so they are left out.
+        """
         return [image.name for image in self.images if image.scores is not None and not image.scores.defined]
 
     @property
@@ -82,7 +85,7 @@ class FolderScores:
 
     @property
     def mean(self) -> dict[str, float] | None:
-        """Mean over the images, each with the same weight; None if there is no image to average."""
+        """Unweighted mean over the images; None without images."""
         scored = self.scored
         if not scored:
             return None
@@ -90,7 +93,10 @@ class FolderScores:
 
 
 def list_images(folder: Path) -> dict[str, list[Path]]:
-    """Image files by stem; a folder without any is an error, and others are named in a warning."""
+    """Image files by stem, at least one.
+
+    Other files are named in a warning.
+    """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
     files: dict[str, list[Path]] = {}
@@ -105,7 +111,9 @@ def list_images(folder: Path) -> dict[str, list[Path]]:
 
 
 def label_stem(name: str, labels: Iterable[str]) -> str | None:
-    """Stem of the label of an image: its own, or `<foreground>` for Composition-1k's `<foreground>_<index>`.
+    """Stem of an image's label.
+
+    Its own, or `<foreground>` for Composition-1k's `<foreground>_<index>`.
 
     Foreground names end in digits themselves (`cat-1288531_1920`), so an index is only cut off where no label has the
     full name, and only once.
@@ -161,7 +169,9 @@ def _only(paths: list[Path]) -> Path:
 
 
 def read_matte(path: Path, role: str, binary_ok: bool = False) -> np.ndarray:
-    """Read the first stored channel of a matte as uint8 (H, W); other depths are refused, not converted.
+    """First stored channel of a matte as uint8 (H, W).
+
+    Other depths are refused, not converted.
 
     Args:
         role: "prediction" or "label", for the message.
@@ -177,7 +187,10 @@ def read_matte(path: Path, role: str, binary_ok: bool = False) -> np.ndarray:
 
 
 def read_entry(entry: Entry, snap_trimap: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Read prediction, label and, where there is one, trimap; raises ValueError where they cannot be compared."""
+    """Prediction, label and optional trimap.
+
+    Raises ValueError where they cannot be compared.
+    """
     pred, target = read_matte(entry.pred, "prediction"), read_matte(entry.label, "label", binary_ok=True)
     trimap = None
     if entry.trimap:
@@ -194,7 +207,7 @@ def read_entry(entry: Entry, snap_trimap: bool = False) -> tuple[np.ndarray, np.
 
 
 def score_entry(entry: Entry, snap_trimap: bool = False) -> ImageScore:
-    """Read and score one prediction; what is wrong with its files becomes the record's error."""
+    """Scores of one prediction; errors of its files go into the record."""
     try:
         pred, target, trimap = read_entry(entry, snap_trimap)
         return ImageScore(entry.name, score_pair(pred, target, trimap, whole_image=trimap is None))
@@ -203,7 +216,10 @@ def score_entry(entry: Entry, snap_trimap: bool = False) -> ImageScore:
 
 
 def prepare_worker() -> None:
-    """Limit a process to one thread, and silence OpenCV: records tell of its errors."""
+    """Limit a process to one thread and silence OpenCV.
+
+    Records tell of its errors.
+    """
     cv2.setNumThreads(1)
     # OpenCV 5 moved the function; level 0 is silent in both places.
     set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
@@ -213,7 +229,7 @@ def prepare_worker() -> None:
 def _score_all(
     entries: list[Entry], snap_trimap: bool, workers: int, prepare: Callable[[], None]
 ) -> Iterator[ImageScore]:
-    """Score in this process (workers <= 1) or in a pool; in the order of completion."""
+    """Score here (workers <= 1) or in a pool, in order of completion."""
     if workers <= 1:
         yield from (score_entry(entry, snap_trimap) for entry in entries)
         return

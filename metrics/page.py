@@ -1,4 +1,4 @@
-"""Scores of a folder as one self-contained HTML page: means, distributions, the worst images, a table."""
+"""Scores as one HTML page: means, distributions, worst images, table."""
 
 import base64
 import html
@@ -97,7 +97,7 @@ def histogram(title: str, values: Sequence[float]) -> str:
 
 
 def error_map(pred: np.ndarray, target: np.ndarray, trimap: np.ndarray | None) -> np.ndarray:
-    """uint8 (H, W, 3) RGB: the absolute error from black to bright where it counts, dark grey elsewhere."""
+    """Absolute error, uint8 (H, W, 3), bright where large, grey where not counted."""
     error = cv2.absdiff(pred, target)
     shown = cv2.cvtColor(cv2.applyColorMap(error, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     if trimap is not None:

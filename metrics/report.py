@@ -14,7 +14,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def as_dict(result: FolderScores) -> dict[str, Any]:
-    """Everything about a result in JSON's types; null where a number is undefined."""
+    """Result in JSON's types; null where a number is undefined."""
     return {
         "region": "whole" if result.whole_image else "unknown",
         "mean": result.mean or dict.fromkeys(METRICS),
@@ -39,7 +39,7 @@ def as_json(result: FolderScores) -> str:
 
 
 def as_csv(result: FolderScores) -> str:
-    """One row per image that has scores; empty cells where they are undefined.
+    """One row per scored image; empty cells where scores are undefined.
 
     A name that a spreadsheet would run as a formula gets an apostrophe in front.
     """
@@ -56,7 +56,10 @@ def _inert(name: str) -> str:
 
 
 def as_table(result: FolderScores, shown: Callable[[str], str] = str) -> str:
-    """Table of means, of the largest SAD, and of images left out; names as `shown` gives them."""
+    """Table of means and largest SAD, and the images left out.
+
+    Names as `shown` gives them.
+    """
     region = "whole image" if result.whole_image else "unknown region"
     lines = [f"{len(result.scored)} images scored, {region} (SAD, Grad, Conn / 1000; MSE x 1000)"]
     worst = sorted(result.scored, key=lambda image: -image.scores.sad)[:WORST_SHOWN]

@@ -24,7 +24,9 @@ SEED_BLOCK_PX = 16
 
 @dataclass(frozen=True)
 class Scores:
-    """The errors of one matte in the units of the papers: SAD, Grad and Conn / 1000, MSE x 1000.
+    """Errors of one matte in published units.
+
+    SAD, Grad and Conn / 1000, MSE x 1000.
 
     Without counted pixels `mse` is NaN and the sums are 0; such an image belongs into no mean (see `defined`).
     """
@@ -86,13 +88,13 @@ def sad(pred: np.ndarray, target: np.ndarray, counted: np.ndarray) -> float:
 
 
 def mse(pred: np.ndarray, target: np.ndarray, counted: np.ndarray) -> float:
-    """Mean squared difference of alphas in [0, 1] where `counted` is set; NaN where it is set nowhere."""
+    """Mean squared difference of alphas where `counted`; NaN if nowhere."""
     count = cv2.countNonZero(counted)
     return cv2.norm(pred, target, cv2.NORM_L2SQR, counted) / (255**2 * count) if count else math.nan
 
 
 def _tiles(counted: np.ndarray) -> Iterator[tuple[slice, slice]]:
-    """Tiles of the image that hold a counted pixel; small enough for the cache in double precision."""
+    """Tiles with counted pixels, small enough for the cache in double precision."""
     left, top, width, height = cv2.boundingRect(counted)
     for y in range(top, top + height, TILE_PX):
         for x in range(left, left + width, TILE_PX):
@@ -142,7 +144,10 @@ def _amplitude(block: np.ndarray, span: int) -> np.ndarray:
 
 
 def conn(pred: np.ndarray, target: np.ndarray, counted: np.ndarray) -> float:
-    """Connectivity error where `counted` is set: how differently the mattes hang on to their common largest part."""
+    """Connectivity error where `counted`.
+
+    It compares how the mattes hang on to their largest common part.
+    """
     level = _connected_level(cv2.min(pred, target))
     total = 0.0
     for tile in _tiles(counted):
@@ -153,7 +158,10 @@ def conn(pred: np.ndarray, target: np.ndarray, counted: np.ndarray) -> float:
 
 
 def _connectivity_loss(alpha: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Distance of alpha above its connected level in units of 1/2550, int16; small and negative ones are 0."""
+    """Excess of alpha over its connected level, int16 in 1/2550.
+
+    Small and negative ones are 0.
+    """
     distance = alpha * np.int16(CONN_STEPS) - offset
     return cv2.threshold(distance, CONN_LARGEST_IGNORED, 0, cv2.THRESH_TOZERO)[1]
 
@@ -189,7 +197,9 @@ def _deep_pixel(shared: np.ndarray) -> tuple[int, int]:
 
 
 def largest_component(above: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
-    """Mask of the largest 4-connected component; of equally large ones, that whose first pixel by columns comes first.
+    """Mask of the largest 4-connected component.
+
+    Of equally large ones, that whose first pixel by columns comes first.
 
     Args:
         above: uint8 (H, W) of 0 and 1.

@@ -16,7 +16,10 @@ def schedule(
     checkpoint_epochs: int,
     values: tuple[float, ...] = (1, 0.1, 0.05),
 ):
-    """Settings of a run of `epochs` over `images`, and the multiplier that takes `values` in turn at `decay_epochs`."""
+    """Settings of a run, and a multiplier stepped at `decay_epochs`.
+
+    The run takes `epochs` over `images`; the multiplier takes `values` in turn.
+    """
     train = train_settings(
         name,
         total_batch_size=batch,

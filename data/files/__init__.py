@@ -1,4 +1,4 @@
-"""Files: the one guarded decoder, the one atomic writer, one rounding, one PNG encoder."""
+"""Files: guarded decoder, atomic writer, rounding and PNG encoder."""
 
 from data.files.decoding import HEIC_SUFFIXES, IMAGE_SUFFIXES, READS_HEIC, Picture, decode, load_image
 from data.files.guard import (

@@ -1,4 +1,4 @@
-"""The one image decoder: formats by their magic numbers, bounds before pixels, and every failure a `FileError`.
+"""Guarded image decoder: magic numbers, size limits, and `FileError` for failures.
 
 Pillow decodes, because it refuses truncated files where OpenCV returns the part that it got. What has 16 bits per
 channel, which Pillow would cut to 8, is decoded by OpenCV or, for TIFF in separate planes, by tifffile.
@@ -202,7 +202,7 @@ def _reader(data: bytes) -> type[Image.Image] | None:
 
 
 def _tiff_tags(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """Tags of the first picture; they are needed where Pillow does not open the file."""
+    """Tags of the first picture, for files that Pillow cannot open."""
     file = io.BytesIO(data)
     is_big = b"\x2b" in data[2:4]
     tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if is_big else 8))
@@ -212,7 +212,10 @@ def _tiff_tags(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
 
 
 def _check_tiff(path: str | Path, tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
-    """Refuse numbers that are no colours; Pillow would call some of them damaged, and misread others."""
+    """Refuse sample formats that are no colours.
+
+    Pillow would call some of them damaged, and misread others.
+    """
     numbers, bits = tags.get(_TIFF["sample format"], ()), max(tags.get(_TIFF["bits"], (1,)))
     if _FLOATING_POINT in numbers:
         raise FileError(f"{path}: holds floating-point numbers; convert it to 8 or 16 bits per channel first")

@@ -1,4 +1,4 @@
-"""Guards around files: what may be opened, how large it may be, and how an error becomes one line."""
+"""File guards: allowed kinds and sizes, and one-line error messages."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ _MEMORY = "/dev/shm/"
 
 
 class FileError(ValueError):
-    """A file or folder that cannot be used; the message names it and says why."""
+    """Unusable file or folder; the message names it and the reason."""
 
 
 def reason(error: BaseException) -> str:
@@ -53,12 +53,15 @@ def _check_status(path: str | Path, status: os.stat_result, max_bytes: float = M
 
 
 def real_path(path: str | Path) -> str:
-    """Absolute path with links resolved; a loop of links ends at the link that closes it."""
+    """Absolute path without links; a loop of links ends where it closes."""
     return os.path.realpath(path)
 
 
 def is_special(path: str | Path) -> bool:
-    """True for a pipe, a socket or a device, also behind links, and for whatever lies or would lie among devices."""
+    """True for pipes, sockets and devices, also behind links.
+
+    True as well for whatever lies or would lie among devices.
+    """
     folder = os.path.join(real_path(os.path.dirname(path)), "")
     if folder.startswith(_NO_OUTPUTS) and not folder.startswith(_MEMORY):
         return True
@@ -70,7 +73,9 @@ def is_special(path: str | Path) -> bool:
 
 
 def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = ()) -> None:
-    """Refuse outputs that would replace an input, a device or one another. Call it before work begins.
+    """Refuse outputs that would replace inputs, devices or each other.
+
+    Call it before work begins.
 
     Args:
         outputs: files that will be written.

@@ -18,14 +18,16 @@ COLOURED_FROM = 64  # how far apart the channels of a trimap's pixel are where i
 
 @dataclass(frozen=True)
 class Metadata:
-    """Metadata that a cut-out takes over: the RGB colour profile, and EXIF whose orientation is "upright"."""
+    """Metadata kept in cut-outs: RGB colour profile, and EXIF marked as upright."""
 
     icc: bytes | None = None
     exif: bytes | None = None
 
 
 def read_image(path: str | Path, reduction: int = 1, writeable: bool = True) -> np.ndarray:
-    """Read a photograph as uint8 (H, W, 3) RGB; 16 bits are rounded to 8, an alpha channel is dropped.
+    """Read a photograph as uint8 (H, W, 3) RGB, without alpha channel.
+
+    16 bits are rounded to 8.
 
     Args:
         reduction: as in `decode`.
@@ -36,7 +38,10 @@ def read_image(path: str | Path, reduction: int = 1, writeable: bool = True) -> 
 
 
 def read_colours(path: str | Path) -> np.ndarray:
-    """Read a photograph as (H, W, 3) RGB, uint8 or uint16 as stored; an alpha channel is dropped."""
+    """Read a photograph as (H, W, 3) RGB at its stored depth.
+
+    uint8 or uint16; an alpha channel is dropped.
+    """
     return _own(_as_colours(decode(path).pixels))
 
 
@@ -86,7 +91,10 @@ def read_trimap(path: str | Path, others: Literal["warn", "snap", "refuse"] = "w
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """Read profile and EXIF. A profile for grey or CMYK does not fit RGB and is left out."""
+    """Read colour profile and EXIF.
+
+    A profile for grey or CMYK does not fit RGB and is left out.
+    """
     image = open_header(path).image
     try:
         icc, exif = image.info.get("icc_profile"), image.getexif()
@@ -114,7 +122,7 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
 
 
 def first_channel(pixels: np.ndarray) -> np.ndarray:
-    """(H, W) of a grey or colour picture: the stored channel, never a weighted grey."""
+    """First stored channel (H, W) of a picture, never a weighted grey."""
     return np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels[..., 0])
 
 
@@ -123,7 +131,7 @@ def _as_colours(pixels: np.ndarray) -> np.ndarray:
 
 
 def _own(pixels: np.ndarray) -> np.ndarray:
-    """The same pixels in memory that may be written to, as torch asks for."""
+    """Writable copy of the pixels, if they are read-only, for torch."""
     return pixels if pixels.flags.writeable else pixels.copy()
 
 

@@ -24,7 +24,7 @@ _ROWS = 512  # rows quantised at a time, so that no second full-size float buffe
 
 
 def quantise(values: np.ndarray, bits: int = 8) -> np.ndarray:
-    """Round floats in [0, 1] to uint8 or uint16; values outside are clipped."""
+    """Round floats in [0, 1] to uint8 or uint16, clipping others."""
     levels = np.float64(2**bits - 1)  # float32 would add to the error of 16 bits
     quantised = np.empty(values.shape, np.uint8 if bits == 8 else np.uint16)
     for start in range(0, values.shape[0], _ROWS):
@@ -42,7 +42,9 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def write_png(path: str | Path, pixels: np.ndarray, record: str = "") -> None:
-    """Write pixels as `encode_png` takes them, atomically; the folder is made if need be.
+    """Write pixels atomically as PNG, creating the folder if needed.
+
+    Pixels are as for `encode_png`.
 
     Args:
         record: as in `write_alpha`.
@@ -70,12 +72,18 @@ def write_alpha(path: str | Path, alpha: np.ndarray, bit_depth: int = 8, record:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write text as UTF-8, atomically; bytes of file names that are no UTF-8 are written out as \\udc80 to \\udcff."""
+    """Write text as UTF-8, atomically.
+
+    Bytes of file names that are no UTF-8 are written out as \\udc80 to \\udcff.
+    """
     write_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
-    """Write a whole file or none: a kill or power loss leaves the former content."""
+    """Write a whole file or none.
+
+    After a kill or power loss, the former content is still there.
+    """
     path = Path(path)
     try:
         with replacing(path) as file:
@@ -120,7 +128,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of writers that were killed; those of living ones, which hold a lock, stay."""
+    """Remove temporary files of killed writers.
+
+    Those of living ones, which hold a lock, stay.
+    """
     for path in folder.glob(".*.tmp"):
         if not _TEMPORARY.fullmatch(path.name):
             continue

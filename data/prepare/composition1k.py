@@ -1,4 +1,6 @@
-"""Composition-1k from its parts: every test foreground over twenty listed backgrounds, exactly as published.
+"""Composition-1k from its parts, exactly as published.
+
+Every test foreground lies over twenty listed backgrounds.
 
 The published blend works pixel by pixel with Python's floats and cuts the result to an integer; `blend_rows` does the
 same arithmetic in the same order on whole rows. Files are opened as stored: no EXIF rotation, no colour management.
@@ -30,7 +32,7 @@ _ROWS = 32  # a band of float64 rows stays in the cache
 
 @dataclass(frozen=True)
 class Composite:
-    """One composite to be made: its name and the files that it is made of."""
+    """One composite to make: its name and source files."""
 
     name: str
     foreground: Path
@@ -68,7 +70,10 @@ def plan(
     trimaps: Path | None,
     each: int = BACKGROUNDS_EACH,
 ) -> Plan:
-    """Pair names of the two lists in their order: foreground k gets backgrounds each * k ... each * k + each - 1."""
+    """Pair the names of both lists in order.
+
+    Foreground k gets backgrounds each * k ... each * k + each - 1.
+    """
     if len(background_names) != each * len(foreground_names):
         raise FileError(
             f"{len(foreground_names)} foregrounds need {each * len(foreground_names)} backgrounds ({each} each), "
@@ -106,7 +111,9 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def build(composite: Composite, output: Path) -> bool:
-    """Write merged/, alpha_copy/ and trimaps/ of one composite; False if all were there already.
+    """Write merged/, alpha_copy/ and trimaps/ of one composite.
+
+    Returns False if all were there already.
 
     The merged image is written last: it being there means that the whole composite is.
     """
@@ -178,7 +185,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _as_png(path: Path, image: Image.Image) -> bytes:
-    """Content of a PNG file as it is; of others, the first channel as PNG."""
+    """Bytes of a PNG file; other formats by their first channel."""
     return read_bytes(path) if image.format == "PNG" else encode_png(first_channel(image))
 
 

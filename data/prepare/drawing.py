@@ -1,4 +1,4 @@
-"""Drawing with exact alpha: opaque strokes on a fine grid, of which each pixel averages the cells that it covers.
+"""Drawing with exact alpha: opaque strokes on a fine, averaged grid.
 
 Pictures are premultiplied float32 (H, W, 4) in [0, 1] until they are finished. Blurring such a picture, as a moving or
 unsharp lens does, leaves its alpha exact; blurring straight colours would not.
@@ -14,7 +14,10 @@ _SHIFT = 4  # fractional bits of coordinates
 
 
 class Canvas:
-    """An empty picture of `height` x `width` pixels to draw on; later strokes hide earlier ones."""
+    """Empty picture to draw on; later strokes hide earlier ones.
+
+    It has `height` x `width` pixels.
+    """
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width
@@ -43,7 +46,10 @@ class Canvas:
         return cv2.resize(cells, (self.width, self.height), interpolation=cv2.INTER_AREA)
 
     def _fixed(self, points: np.ndarray) -> np.ndarray:
-        """Pixel coordinates as the fixed-point cells that OpenCV takes; a cell's centre is a whole number there."""
+        """Pixel coordinates as OpenCV's fixed-point cells.
+
+        The centre of a cell is a whole number there.
+        """
         return np.rint((np.asarray(points) * FINE - 0.5) * (1 << _SHIFT)).astype(np.int32).reshape(-1, 1, 2)
 
 

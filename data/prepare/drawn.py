@@ -1,4 +1,4 @@
-"""Foregrounds that are drawn, with exact alpha: hair, fur, grass, leaves, nets, lace, smoke, glass, solid shapes.
+"""Drawn foregrounds with exact alpha: hair, leaves, nets, smoke, glass, solids.
 
 They supplement photographs of cut-out objects, which seldom offer these. Each is a function of its size, a random
 generator and a texture, a photograph that lends its colours. Sizes of details follow the picture's size.
@@ -38,7 +38,7 @@ def draw_foreground(kind: str, size: tuple[int, int], rng: np.random.Generator, 
 
 
 class _Colours:
-    """Colours of many small parts: like the texture beneath each, or shades of one colour."""
+    """Colours of many small parts, from a texture or one colour's shades."""
 
     def __init__(self, texture: np.ndarray, rng: np.random.Generator) -> None:
         self.texture, self.rng = texture, rng
@@ -54,7 +54,7 @@ class _Colours:
 
 
 def _pigment(rng: np.random.Generator) -> np.ndarray:
-    """A colour of hair, fibre or leaf: mostly brown, grey and green, sometimes any."""
+    """Random natural colour: brown, grey, green, rarely any."""
     hue = rng.choice([rng.normal(30, 12), rng.normal(95, 20), rng.uniform(0, 360)], p=[0.5, 0.25, 0.25])
     hsv = np.array([[[hue % 360, rng.beta(1.5, 2.5), rng.beta(1.5, 1.2)]]], np.float32)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0] * 255
@@ -78,7 +78,7 @@ def _tapered(canvas: Canvas, points: np.ndarray, thickness: float, colour: np.nd
 
 
 def _hair(height: int, width: int, unit: float, rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:
-    """A head-like shape with locks and flying strands; the shape reaches beyond the lower edge."""
+    """Head-like shape with locks and flying strands, cut at the lower edge."""
     canvas, colours = Canvas(height, width), _Colours(texture, rng)
     centre = np.array([width * rng.uniform(0.35, 0.65), height * rng.uniform(0.55, 0.8)])
     radius = min(height, width) * rng.uniform(0.2, 0.34)
@@ -241,7 +241,7 @@ def _solid(height: int, width: int, unit: float, rng: np.random.Generator, textu
 
 
 def _torn(height: int, width: int, unit: float, rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:
-    """Noise cut at a level: frayed islands and holes of every size, with a softer or harder edge."""
+    """Thresholded noise: frayed islands and holes, with soft or hard edges."""
     field = noise(height, width, rng.uniform(3, 12), rng, octaves=int(rng.integers(3, 7)))
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     field += rng.uniform(0.8, 2.2) * (1 - 2 * np.hypot(x, y))

@@ -24,7 +24,10 @@ _VIEW = re.compile(r"([_-]?c?\d+|[_-][a-z])+$")  # what tells views and crops of
 
 
 def object_of(stem: str) -> str:
-    """Name of the object in a file: `oak_1` and `oak_2`, `lake_c1` and `lake_c2` are one."""
+    """Object's name without view numbers.
+
+    `oak_1` and `oak_2` are one object, and so are `lake_c1` and `lake_c2`.
+    """
     return _VIEW.sub("", stem) or stem
 
 
@@ -43,7 +46,7 @@ def draw_held_out(stems: list[str], share: float, rng: np.random.Generator) -> l
 
 @dataclass(frozen=True)
 class Drawing:
-    """A foreground to be drawn: everything about it follows from kind and seed."""
+    """Foreground to draw, determined by its kind and seed."""
 
     kind: str
     seed: int
@@ -51,7 +54,10 @@ class Drawing:
     target: Path
 
     def make(self) -> bool:
-        """Write the cut-out as WebP with lossless alpha; False if it was there."""
+        """Write the cut-out as WebP with lossless alpha, unless it exists.
+
+        Returns False if it was there.
+        """
         if self.target.is_file():
             return False
         rng = np.random.default_rng(self.seed)
@@ -76,7 +82,10 @@ class ValidationComposite:
     output: Path
 
     def make(self) -> bool:
-        """Write original/, trimap/ and mask/, the first one last; False if it was there."""
+        """Write original/, trimap/ and mask/, original/ last, unless they exist.
+
+        Returns False if they were there.
+        """
         targets = {folder: self.output / folder / f"{self.name}.png" for folder in VALIDATION}
         if targets["original"].is_file():
             return False
@@ -101,7 +110,10 @@ class ValidationComposite:
 
 
 def _reduced(colour: np.ndarray, alpha: np.ndarray, max_side_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Colour and alpha averaged down to a longest side; colours weighted by alpha, so that none bleeds in."""
+    """Colour and alpha averaged down to a longest side.
+
+    Colours are weighted by alpha, so that none bleeds in.
+    """
     ratio = max_side_px / max(alpha.shape)
     if ratio >= 1:
         return colour, alpha

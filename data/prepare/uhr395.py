@@ -103,7 +103,10 @@ def _only_folder(folder: Path, names: tuple[str, ...]) -> Path:
 
 
 def prepare(item: Item, settings: Settings) -> bool:
-    """Check one picture and write what belongs to it; False if it was there already. The picture is written last."""
+    """Check one picture and write its files, the picture last.
+
+    Returns False if it was there already.
+    """
     image_folder, alpha_folder = (settings.output / item.split / name for name in FOLDERS[item.split][:2])
     size = image_size(item.image)
     if image_size(item.alpha) != size:
@@ -138,7 +141,10 @@ def prepare(item: Item, settings: Settings) -> bool:
 
 
 def tiles(alpha: np.ndarray, side_px: int) -> Iterator[tuple[str, slice, slice]]:
-    """Tiles that hold soft alpha, by the place of their corner; the last ones are flush with the border."""
+    """Tiles with soft alpha, by their corner.
+
+    The last ones are flush with the border.
+    """
     height, width = alpha.shape
     for top in _starts(height, side_px):
         for left in _starts(width, side_px):

@@ -43,7 +43,10 @@ class Background:
         return self.files[zlib.crc32(os.fsencode(name)) % len(self.files)]
 
     def picture(self, name: str, height: int, width: int) -> np.ndarray:
-        """(H, W, 3) float32 in [0, 1]; a picture is scaled to cover and cut evenly on both sides."""
+        """Background (H, W, 3) float32 in [0, 1].
+
+        A picture is scaled to cover, and cut evenly on both sides.
+        """
         if self.colour is not None:
             return np.broadcast_to(np.array(self.colour, np.float32) / 255, (height, width, 3))
         picture = read_image(self.file(name))

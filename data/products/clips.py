@@ -1,4 +1,4 @@
-"""Clips, one frame in memory at a time: numbered pictures in a folder, or video files."""
+"""Clips, one frame in memory at a time: numbered pictures or videos."""
 
 import logging
 import math
@@ -37,7 +37,7 @@ class Frame:
 
 
 class SequenceClip:
-    """A folder of pictures whose names end in their numbers; gaps are kept."""
+    """Folder of pictures whose names end in numbers; gaps are kept."""
 
     rate: Fraction | None = None
     time_base: Fraction | None = None
@@ -126,7 +126,10 @@ def open_clip(path: str | Path) -> Clip:
 
 
 def pair_frames(clip: Clip, other: Clip) -> Iterator[tuple[Frame, Frame]]:
-    """Frames of two clips that belong together: by number where both are folders, else one after another."""
+    """Matching frames of two clips.
+
+    By number where both are folders, otherwise one after another.
+    """
     if isinstance(clip, SequenceClip) and isinstance(other, SequenceClip):
         if missing := sorted(clip.files.keys() - other.files.keys()):
             raise FileError(f"frame {missing[0]} has no trimap or mask ({len(missing)} missing)")

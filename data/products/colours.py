@@ -1,4 +1,4 @@
-"""Colour files: PNG and TIFF with 8 or 16 bits, EXR in half or float, with the photograph's colour profile.
+"""Colour files with profile: 8-bit and 16-bit PNG and TIFF, EXR.
 
 Alpha is straight unless asked otherwise; EXR holds linear light, as its readers expect.
 """
@@ -44,7 +44,7 @@ def write_colours(
     metadata: Metadata | None = None,
     record: str = "",
 ) -> None:
-    """Write RGB, or RGBA with an alpha, atomically; the suffix says which kind of file.
+    """Write RGB or RGBA atomically, in the format of the suffix.
 
     Args:
         colours: (H, W, 3) float32 in [0, 1], straight, encoded as the photograph was.

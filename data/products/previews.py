@@ -1,4 +1,4 @@
-"""Pictures for people who would rather look: overlays, checkerboards, panels side by side."""
+"""Previews for the eye: overlays, checkerboards, panels side by side."""
 
 from collections.abc import Sequence
 
@@ -51,7 +51,7 @@ def preview(
 
 
 def overlay_trimap(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3): the unknown band in red, the background darkened, the foreground as it is."""
+    """Overlay, uint8 (H, W, 3): unknown band red, background darkened."""
     shown = image.astype(np.float32)
     shown[trimap == BACKGROUND] *= 0.35
     unknown = is_unknown(trimap)
@@ -60,7 +60,10 @@ def overlay_trimap(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
 
 
 def overlay_tokens(image: np.ndarray, keep: np.ndarray, token_px: int = 16) -> np.ndarray:
-    """uint8 (H, W, 3): the tokens (h, w) that a block sent to full attention, in yellow over the darkened image."""
+    """Overlay, uint8 (H, W, 3): tokens of global attention in yellow.
+
+    The tokens are (h, w); the image is darkened.
+    """
     height, width = image.shape[:2]
     sent = np.repeat(np.repeat(keep, token_px, axis=0), token_px, axis=1)[:height, :width]
     shown = image.astype(np.float32) * 0.4

@@ -84,7 +84,7 @@ def draw_affine(size: Size, rng: np.random.Generator, settings: AffineSettings) 
 
 
 def canvas_size(size: Size, settings: CropSettings) -> Size:
-    """Size of the picture that is cropped: `size` itself, or enlarged where a crop does not fit into it."""
+    """Size to crop from: `size`, enlarged if a crop does not fit."""
     height, width = size
     if min(height, width) > settings.size_px:
         return size

@@ -7,7 +7,10 @@ import numpy as np
 
 
 class DecodedCache:
-    """Most recently used pictures, up to a number of bytes. Changes the speed only, never the result."""
+    """Recently used pictures, up to a number of bytes.
+
+    Changes the speed only, never the result.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -15,7 +18,7 @@ class DecodedCache:
         self._bytes = 0
 
     def get(self, key: tuple, decode: Callable[[], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
-        """Return the arrays of `decode()` for this key; they are shared and read-only."""
+        """Shared, read-only arrays of `decode()` for this key."""
         if key in self._entries:
             self._entries.move_to_end(key)
             return self._entries[key]

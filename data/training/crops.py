@@ -89,7 +89,10 @@ class CropPlan:
 
 @dataclass
 class Layer:
-    """A foreground ready to be warped: its alpha (H, W) uint8 or uint16, and how to get its colours."""
+    """Foreground to warp: its alpha, and a reader of its colours.
+
+    The alpha is (H, W), uint8 or uint16.
+    """
 
     alpha: np.ndarray
     read_colour: ReadColour
@@ -109,7 +112,7 @@ def plan_crop(
     rng: np.random.Generator,
     settings: CompositionSettings,
 ) -> CropPlan | None:
-    """Make the trimap, place the crop. None: the crop would hold no unknown pixel, and nothing to learn.
+    """Trimap and place of the crop; None without unknown pixels.
 
     Args:
         alpha, second_alpha: (H, W) uint8 or uint16; the second is stretched over the first.
@@ -176,7 +179,7 @@ def render_crop(
 
 
 def leaves_background(first: np.ndarray, second: np.ndarray, side_px: int) -> bool:
-    """False if two stretched alphas together cover everything: the second is left out."""
+    """False if two stretched alphas cover everything, and one must go."""
     open_areas = []
     for alpha in (first, second):
         sampled = cv2.resize(alpha, (side_px, side_px), interpolation=cv2.INTER_NEAREST)
@@ -185,7 +188,7 @@ def leaves_background(first: np.ndarray, second: np.ndarray, side_px: int) -> bo
 
 
 def warp_alpha(alpha: np.ndarray, matrix: np.ndarray, size: Size, interpolation: int) -> np.ndarray:
-    """Warp an alpha of uint8 or uint16; float32 in [0, 1], 0 outside."""
+    """Warp a uint8 or uint16 alpha to float32, 0 outside."""
     top = np.iinfo(alpha.dtype).max
     return warp(alpha, matrix, size, interpolation).astype(np.float32) / np.float32(top)
 
@@ -199,7 +202,10 @@ def _warp_small(alpha: np.ndarray, matrix: np.ndarray, side_px: int, rng: np.ran
 
 
 def _warp_colour(layer: Layer, matrix: np.ndarray, visible: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Colours of a layer, uint8; its file is not even decoded where nothing of it can be seen."""
+    """Warped colours of a layer, uint8.
+
+    The file is decoded only if some of it is visible.
+    """
     interpolation = draw_interpolation(rng)
     if not visible.any():
         return np.zeros((*visible.shape, 3), np.uint8)

@@ -221,7 +221,7 @@ def build_train_loader(
 
 
 def _one_thread(worker: int) -> None:
-    """Keep each worker to one core: OpenCV would start a pool of threads in it."""
+    """Limit a worker to one core, so that OpenCV starts no threads."""
     cv2.setNumThreads(0)
 
 

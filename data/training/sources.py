@@ -1,4 +1,4 @@
-"""Sources of foregrounds and backgrounds: folders, checked at the start as far as headers tell.
+"""Sources of foregrounds and backgrounds: folders, checked by headers at the start.
 
 A relative root is looked up in the folder that the environment variable MATTING_DATA names (`Datasets` without it).
 Files are paired by their stem, whatever their extension, and always come in the same order.
@@ -26,7 +26,7 @@ NAMED = 5  # how many files a message names
 
 @dataclass(frozen=True)
 class Foreground:
-    """Colour and alpha of one object; without `alpha` the colour file is an RGBA cut-out."""
+    """Colour and alpha of an object; without `alpha`, an RGBA cut-out."""
 
     name: str
     colour: Path
@@ -43,7 +43,10 @@ class Foreground:
         return alpha
 
     def read_colour(self, cache: DecodedCache, reduction: int, size: tuple[int, int]) -> np.ndarray:
-        """uint8 (H, W, 3), smaller by up to `reduction`; `size` is the alpha's, which the full picture must have."""
+        """Colours, uint8 (H, W, 3), reduced up to `reduction` times.
+
+        `size` is the alpha's, which the full picture must have.
+        """
         if self.alpha is None:
             return self._cutout(cache)[0]
         if ("colour", self.colour, 1) in cache:
@@ -71,7 +74,9 @@ class FolderReport:
 
 
 class ForegroundFolder:
-    """Foregrounds of one folder: `fg/` and `alpha/` paired by stem, or a flat folder of RGBA cut-outs.
+    """Foregrounds of one folder.
+
+    `fg/` and `alpha/` paired by stem, or a flat folder of RGBA cut-outs.
 
     Args:
         root: the folder; relative to MATTING_DATA.
@@ -131,7 +136,7 @@ class CutoutFolder(ForegroundFolder):
 
 
 class MixedForegrounds:
-    """Several sources; each sample takes its foregrounds from one, drawn with the given weights."""
+    """Several weighted sources; each sample draws all foregrounds from one."""
 
     def __init__(self, sources: Sequence, weights: Sequence[float]) -> None:
         if len(sources) != len(weights) or not sources:
@@ -214,7 +219,7 @@ def resolve_root(root: str | Path) -> Path:
 
 
 def read_names(path: Path) -> set[str]:
-    """Read stems from a text file, one per line; empty lines and lines that start with # do not count."""
+    """Stems in a text file, one per line, without # comments."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -223,7 +228,7 @@ def read_names(path: Path) -> set[str]:
 
 
 def list_images(folder: Path, recursive: bool = False) -> list[Path]:
-    """Image files of a folder in the order of their names; hidden ones do not count."""
+    """Image files of a folder by name, without hidden ones."""
     if not folder.is_dir():
         raise FileError(
             f"{folder}: no such folder (relative ones are looked up in the folder that {ROOT_VARIABLE} names, "

@@ -1,4 +1,4 @@
-"""Geometry of one crop: matrices between pixel grids, and reading through one of them.
+"""Geometry of one crop: matrices between pixel grids, and sampling by them.
 
 All matrices are 3x3, act on (x, y, 1) pixel indices and point from the wanted pixel to the stored one, so a chain of
 resizes, affine maps and crops is one product and costs one interpolation of the wanted pixels alone.
@@ -41,7 +41,10 @@ def decode_reduction(matrix: np.ndarray) -> int:
 
 
 def source_window(matrix: np.ndarray, wanted: Size, stored: Size) -> tuple[slice, slice] | None:
-    """Rows and columns of the stored picture that a warp can touch; None when it lies outside altogether."""
+    """Rows and columns of the stored picture in a warp's reach.
+
+    None when it lies outside altogether.
+    """
     height, width = wanted
     corners = np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
     x, y = (matrix @ corners)[:2]
@@ -78,7 +81,7 @@ def warp(
 
 
 def read_upright(image: np.ndarray, matrix: np.ndarray, wanted: Size, interpolation: int) -> np.ndarray:
-    """As `warp` where `matrix` does not turn: a resize of the whole source pixels below, many times cheaper."""
+    """`warp` without rotation, by resizing, which is many times cheaper."""
     slices = []
     for axis in (0, 1):
         scale, offset = matrix[1 - axis, 1 - axis], matrix[1 - axis, 2]

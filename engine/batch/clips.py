@@ -1,4 +1,4 @@
-"""Matting of clips: constant memory, resumed per frame, a video at the end."""
+"""Clip matting: constant memory, resumed per frame, video written at the end."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +35,7 @@ LONGEST = 10**8  # frames from the first number to the last of a sequence that b
 
 @dataclass(frozen=True)
 class ClipJob:
-    """A clip with its trimaps or masks, and the output to make of it.
+    """Clip with trimaps or masks, and its output.
 
     Attributes:
         guide: trimaps, or masks that trimaps are made from.
@@ -83,7 +83,7 @@ class ClipJob:
 
     @property
     def folder(self) -> Path:
-        """Folder of the frames; that of a video is removed once it is encoded."""
+        """Folder of the frames, removed after a video is encoded."""
         return self.output.with_name(f"{self.output.name}.frames") if self.is_video else self.output
 
     def frame_path(self, frame: Frame) -> Path:
@@ -102,7 +102,7 @@ def open_job(
     read: Iterable[Path | None] = (),
     written: Iterable[Path | None] = (),
 ) -> ClipJob:
-    """Open the inputs and make sure that nothing of them is written over.
+    """Open the inputs, and refuse outputs that would overwrite them.
 
     Args:
         read, written: further files of the command, for example a checkpoint and a summary.
@@ -135,13 +135,13 @@ def _is_frame(job: ClipJob, path: Path) -> bool:
 
 
 def _nested(one: Path, other: Path) -> bool:
-    """True if one of the folders is the other, or lies in it."""
+    """True if one folder is or contains the other."""
     paths = Path(real_path(one)), Path(real_path(other))
     return paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0])
 
 
 def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = lambda: None) -> tuple[int, int]:
-    """Matte the unfinished frames; returns the numbers of frames made and in all."""
+    """Matte the unfinished frames; returns the numbers of made and all frames."""
     working = WorkingFolder(job.folder)
     working.create(marked=job.is_video)
     for folder in {job.folder, job.output.parent}:

@@ -1,4 +1,4 @@
-"""Matting of many files: planning, resuming, reading and writing beside the network, errors per file."""
+"""Batch matting: planning, resuming, concurrent reading and writing, errors per file."""
 
 import logging
 import tempfile
@@ -56,7 +56,10 @@ class Job:
 
 @dataclass
 class Report:
-    """Outcome of the jobs; `failures` are (name, reason). Tokens are those of all routed blocks together."""
+    """Outcome of the jobs; `failures` are (name, reason).
+
+    Tokens are those of all routed blocks together.
+    """
 
     done: int = 0
     skipped: int = 0
@@ -81,7 +84,7 @@ class Report:
         self.tokens_kept += sum(int(keep.sum()) for keep in matte.keep)
 
     def fail(self, job: Job, error: Exception) -> None:
-        """Record a failure and log it in one line; its traceback is logged for debugging."""
+        """Record and log a failure in one line, its traceback for debugging."""
         reason = " ".join(str(error).split("\n", 1)[0].split())
         if not isinstance(error, ValueError) or not reason:
             reason = f"{type(error).__name__}: {reason}".rstrip(": ")
@@ -142,7 +145,7 @@ def run(
     overwrite: bool = False,
     advance: Callable[[], object] = lambda: None,
 ) -> Report:
-    """Do the jobs in order; failures are logged and recorded, and the others go on.
+    """Do the jobs in order, logging failures and continuing.
 
     While the network works on one image, the next is decoded and the last alpha is written.
 
@@ -183,7 +186,7 @@ def run(
 
 
 def peak_memory(device: torch.device) -> str:
-    """Peak memory of this process in words: the allocator's on CUDA, else resident."""
+    """Peak memory in words: allocated on CUDA, resident otherwise."""
     where = f"on {device}" if device.type == "cuda" else "resident"
     return f"{peak(device) / 2**30:.2f} GiB {where}"
 
@@ -222,7 +225,7 @@ class _Loaded:
 
 
 def _load(job: Job, outputs: Outputs, guidance: Guidance, overwrite: bool) -> _Loaded | None:
-    """Read the files of a job; None where the outputs are finished already."""
+    """Inputs of a job; None if its outputs are finished."""
     pair = job.pair
     started = not overwrite and not pair.problem and outputs.started(job.output)
     if started and outputs.complete(job.output, _fingerprint(pair), pair.name):

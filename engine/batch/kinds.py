@@ -1,4 +1,4 @@
-"""Kinds of output; free of heavy imports, for the help of the commands."""
+"""Kinds of output, without heavy imports, for the help of commands."""
 
 from typing import Literal
 

@@ -54,7 +54,7 @@ class Outputs:
         return self.depth or ("half" if self.suffix.lower() == ".exr" else "8")
 
     def path(self, output: Path, kind: Kind) -> Path:
-        """File of one kind; `output` is the PNG file of the alpha alone."""
+        """File of one kind, for the PNG file `output` of the alpha."""
         suffix = ".png" if kind in ("alpha", "preview") else self.suffix
         addition = "" if kind == "alpha" or len(self.kinds) == 1 else f"_{kind}"
         return output.with_name(output.name.removesuffix(output.suffix) + addition + suffix)
@@ -89,7 +89,7 @@ class Outputs:
         return fingerprint([read_bytes(self.background.file(name))])
 
     def complete(self, output: Path, inputs: str, name: str = "") -> bool:
-        """True if all files are whole, made with these settings of these inputs."""
+        """True if all files are whole and record these settings and inputs."""
         return all(
             read_record(path) == self.record(kind, inputs, name) and is_whole(path)
             for kind, path in zip(self.kinds, self.paths(output), strict=True)

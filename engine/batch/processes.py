@@ -24,7 +24,9 @@ class Place:
 
     @classmethod
     def from_environment(cls) -> "Place":
-        """Read RANK, WORLD_SIZE and LOCAL_RANK; one process alone where they are not set.
+        """Rank, world size and local rank by environment; one process by default.
+
+        Reads RANK, WORLD_SIZE and LOCAL_RANK.
 
         Raises:
             ValueError: they do not fit each other, as where one was left over from another program.
@@ -45,7 +47,7 @@ class Place:
         return place
 
     def share(self, items: Sequence) -> list:
-        """Items of this process; those of all processes are disjoint and together complete."""
+        """Items of this process; processes' items are disjoint and complete."""
         own = list(items[self.rank :: self.world])
         if self.world > 1:
             logger.info(

@@ -1,4 +1,4 @@
-"""Working folders beside an output, marked so that users' folders are never touched."""
+"""Working folders beside an output, marked to keep users' folders safe."""
 
 import logging
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Gradients of a batch that is computed in parts: the means over the whole batch that losses depend on."""
+"""Gradients of a batch in parts, with means over the whole batch."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from modeling.distributed import Mean, mean_over_processes
 
 
 class BatchMeans:
-    """Means over all parts of a batch and all processes of the figures that a criterion asks for.
+    """Batch means of a criterion's figures, over all parts and processes.
 
     A first pass over the parts records each figure; in the second one the criterion, which asks in the same order, gets
     its mean over all of them.
@@ -44,7 +44,10 @@ class BatchMeans:
 
 
 def split_batch(batch: Mapping[str, Any], parts: int) -> list[dict[str, Any]]:
-    """Split a batch into equal parts; tensors along their first axis, lists alike."""
+    """Split a batch into equal parts along the first axis.
+
+    Lists are split alike.
+    """
     if parts == 1:
         return [dict(batch)]
     size = len(batch["name"]) // parts

@@ -1,4 +1,7 @@
-"""Exponential moving average of the weights: scored in validation, kept in checkpoints, exported by default."""
+"""Exponential moving average of the weights.
+
+It is scored in validation, kept in checkpoints, and exported by default.
+"""
 
 from typing import Any
 
@@ -50,7 +53,7 @@ class WeightAverage:
 
 
 class AverageWeights(HookBase):
-    """Updates the moving average after each step; comes before the hooks that score and save."""
+    """Updates of the moving average, before the hooks that score and save."""
 
     def __init__(self, average: WeightAverage) -> None:
         self.average = average

@@ -1,4 +1,4 @@
-"""Training checkpoints: written so that a kill at any moment leaves a loadable one, read without running code."""
+"""Training checkpoints: safe against kills, read without running code."""
 
 import logging
 import random
@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let `write` fill a file that then takes its place, whole and on the disk; an OSError names `path`."""
+    """Replace a file by what `write` produces, whole and on disk.
+
+    An OSError names `path`.
+    """
     try:
         with replacing(path) as file:
             write(file)
@@ -31,7 +34,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 
 class _Sink:
-    """File for torch.save that remembers the error of a failed write, which torch reports without its reason."""
+    """File for torch.save that keeps the reason of a failed write.
+
+    torch reports the failure without it.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.error = file, None
@@ -56,7 +62,7 @@ def _save(data: dict[str, Any], file: BinaryIO) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of all random generators of this process, in types that a weights-only reader accepts."""
+    """State of all random generators, in types of the weights-only reader."""
     version, internal, gauss = random.getstate()
     numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 (libraries may draw from it)
     return {
@@ -91,7 +97,9 @@ def restore_random_state(state: dict[str, Any]) -> None:
 
 
 class AtomicCheckpointer(Checkpointer):
-    """fvcore's checkpointer with atomic writes, strict and safe reading, and the random states of all processes.
+    """fvcore's checkpointer with atomic writes, safe reading and random states.
+
+    The states are those of all processes; reading is strict.
 
     All processes must call `save` together.
 
@@ -125,7 +133,10 @@ class AtomicCheckpointer(Checkpointer):
         write_atomically(Path(self.save_dir, POINTER), lambda file: file.write(content))
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """Load strictly, with the random state of this process; raises CheckpointError for a misfit."""
+        """Load strictly, with this process's random state.
+
+        Raises CheckpointError for a misfit.
+        """
         try:
             rest = super().load(path, checkpointables)
             if not isinstance(rest["iteration"], int) or not isinstance(rest["description"], dict):
@@ -161,7 +172,9 @@ class AtomicCheckpointer(Checkpointer):
 
 
 class Checkpoints(HookBase):
-    """Writes `model_<iteration>.pth` every `period` iterations and before an early end, `model_final.pth` at the end.
+    """Periodic `model_<iteration>.pth`, and `model_final.pth` at the end.
+
+    Also written before an early end.
 
     Args:
         checkpointer: writes the files.

@@ -1,4 +1,4 @@
-"""One process of `train.py`: logging, errors as one line, and the exit code."""
+"""One process of `train.py`: logging, one-line errors and exit code."""
 
 import logging
 import re
@@ -41,7 +41,7 @@ class Options:
 
 
 def start(args: Options, under_torchrun: bool) -> None:
-    """Train in this process or in several; exits the program unless all goes well."""
+    """Train in one or several processes; exits unless all succeed."""
     use_huge_pages()
     processes = args.num_gpus * args.num_machines
     if under_torchrun or processes == 1:
@@ -58,7 +58,7 @@ def start(args: Options, under_torchrun: bool) -> None:
 
 
 def guarded(args: Options) -> None:
-    """Do the work of one process; errors become one line and an exit code."""
+    """Run one process's work; errors become a line and an exit code."""
     log_to_terminal()
     try:
         _work(args)
@@ -104,7 +104,10 @@ def _work(args: Options) -> None:
 
 
 def _log_to(output_dir: Path) -> None:
-    """Log to the terminal and to a file of the run; of several processes, only the main one reports what goes well."""
+    """Log to the terminal and a file of the run.
+
+    Of several processes, only the main one reports what goes well.
+    """
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if comm.is_main_process():
         output_dir.mkdir(parents=True, exist_ok=True)

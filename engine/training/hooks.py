@@ -1,4 +1,4 @@
-"""Hooks around the training steps: stopping on signals, frozen norms, recorded figures and pictures."""
+"""Training hooks: signals, frozen norms, recorded figures and pictures."""
 
 import logging
 import signal
@@ -20,7 +20,7 @@ PICTURED = 4  # samples of a batch that are shown
 
 
 class StopOnSignal(HookBase):
-    """Stops all processes together after the running step on SIGTERM, SIGHUP and Ctrl-C."""
+    """Stop of all processes after the step, on SIGTERM, SIGHUP and Ctrl-C."""
 
     def before_train(self) -> None:
         self._previous = {}
@@ -38,7 +38,7 @@ class StopOnSignal(HookBase):
 
 
 class FreezeNorms(HookBase):
-    """Freezes the running statistics of batch norms from iteration `first` on, as in evaluation."""
+    """Frozen running statistics of batch norms from iteration `first` on."""
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -61,7 +61,7 @@ class KeepTarget(HookBase):
 
 
 class SkippedSamples(HookBase):
-    """Records the number of rejected draws: bad files, and crops without an unknown pixel."""
+    """Count of rejected draws: bad files, and crops without unknown pixels."""
 
     def after_step(self) -> None:
         for reason, count in self.trainer.data_loader.dataset.skipped.items():
@@ -69,7 +69,7 @@ class SkippedSamples(HookBase):
 
 
 class Pictures(HookBase):
-    """Puts a sheet of the batch into the event storage, one row per sample.
+    """Sheets of the batch for the event storage, one row per sample.
 
     The columns are image, trimap, alpha, prediction, and one routing map per routed block (white: global attention).
     """

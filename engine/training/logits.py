@@ -14,7 +14,7 @@ from modeling.backbone.vit import Block
 
 
 class BoundLogits(HookBase):
-    """After each step, shrinks query and key weights and relative tables whose logits may spread too far."""
+    """Shrinking of query, key and relative weights with large logits, per step."""
 
     def __init__(self, model: nn.Module, max_std: float) -> None:
         blocks = [module for module in model.modules() if isinstance(module, Block)]
@@ -28,7 +28,9 @@ class BoundLogits(HookBase):
 
 @torch.no_grad()
 def bound_logits_(block: Block, max_std: float) -> None:
-    """Hold the standard deviation of a block's logits, and that of each row of its relative tables, to `max_std`.
+    """Bound the standard deviation of a block's logits to `max_std`.
+
+    Each row of its relative tables is held to the same.
 
     It is that over pairs of independent tokens whose normalised channels are independent too.
     """

@@ -1,4 +1,7 @@
-"""Manifest of a run: everything needed to tell what made it, and to repeat it; plain data that checkpoints keep too."""
+"""Manifest of a run: plain data to identify and repeat it.
+
+Checkpoints keep it too.
+"""
 
 import json
 import platform
@@ -24,7 +27,10 @@ _PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "timm", 
 
 
 def describe(node: Any, resolve: bool = True) -> Any:
-    """Turn a config node into plain data: dotted names for what is built; strings, numbers and lists for the rest."""
+    """Plain data of a config node.
+
+    Dotted names for what is built; strings, numbers and lists for the rest.
+    """
     if isinstance(node, DictConfig | ListConfig):
         node = OmegaConf.to_container(node, resolve=resolve)
     if isinstance(node, Mapping):
@@ -37,7 +43,7 @@ def describe(node: Any, resolve: bool = True) -> Any:
 
 
 def commit() -> str | None:
-    """Return the commit of the running code, "-dirty" appended where files differ; None outside a git clone."""
+    """Commit of the running code, "-dirty" if changed; None outside git."""
     here = str(Path(__file__).resolve().parent)
     command = ["git", "-C", here, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]  # no tag's name
     try:
@@ -81,7 +87,7 @@ def make_manifest(config: DictConfig, name: str, overrides: Sequence[str], devic
 
 
 def continue_manifest(manifest: dict[str, Any], before: Mapping[str, Any], iteration: int) -> None:
-    """Take over from the manifest of a checkpoint what a resumed run adds to: times, scores, and its earlier parts."""
+    """Take over times, scores and earlier parts from a checkpoint's manifest."""
     for name, seconds in before.get("seconds", {}).items():
         manifest["seconds"][name] = manifest["seconds"].get(name, 0.0) + seconds
     manifest["metrics"], manifest["plan"] = before.get("metrics", {}), before.get("plan", {})
@@ -101,7 +107,7 @@ def write_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted key, references between them resolved; empty groups count as values."""
+    """Values by dotted key, references resolved; empty groups are values."""
     plain = OmegaConf.to_container(OmegaConf.create(dict(settings)), resolve=True)
     found: dict[str, Any] = {}
 
@@ -120,7 +126,7 @@ ABSENT = "(absent)"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """List (key, old value, new value) of the settings that differ; `ABSENT` for a key that one side lacks."""
+    """Differing settings as (key, old, new), `ABSENT` for missing ones."""
     left, right = flat(old), flat(new)
     keys = [*left, *(key for key in right if key not in left)]
     pairs = [(key, left.get(key, ABSENT), right.get(key, ABSENT)) for key in keys]
@@ -128,7 +134,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
 
 
 class PhaseClock:
-    """Wall time per phase of a run, added up in `seconds` across resumed runs; phases do not nest."""
+    """Wall time per phase of a run, across resumed runs.
+
+    Added up in `seconds`; phases do not nest.
+    """
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self.seconds = seconds

@@ -20,7 +20,7 @@ _ADAM_RMS = 0.2  # typical size of AdamW's step in units of its rate
 
 
 def muon_groups(model: nn.Module, lr: float, weight_decay: float) -> list[Group]:
-    """Trainable parameters in three groups: matrices, other weights that decay, and norms and positions that do not."""
+    """Parameter groups: matrices, other decaying weights, norms and positions."""
     matrices, decaying, spared = [], [], []
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):

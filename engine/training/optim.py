@@ -1,4 +1,4 @@
-"""Parameter groups: learning rates that fall with depth, and what weight decay spares."""
+"""Parameter groups: learning rates by depth, and exemptions from weight decay."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ def layer_factor(name: str, depth: int, rate: float) -> float:
 def parameter_groups(
     model: MattingNetwork, lr: float, weight_decay: float, layer_decay: float | None = None
 ) -> list[Group]:
-    """Trainable parameters grouped by learning rate and weight decay, in the order of the model.
+    """Trainable parameters grouped by learning rate and weight decay.
 
     Weight decay spares layer and batch norms and position embeddings; biases and relative tables decay, as published.
 
@@ -63,7 +63,10 @@ def parameter_groups(
 
 
 def parameter_groups_by_name(model: nn.Module, lr: float, weight_decay: float, spared: Sequence[str]) -> list[Group]:
-    """Trainable parameters at one rate in two groups; weight decay spares names that contain any of `spared`."""
+    """Trainable parameters at one rate, with and without weight decay.
+
+    Decay spares names that contain any of `spared`.
+    """
     return _grouped(
         (parameter, lr, 0.0 if any(part in name for part in spared) else weight_decay)
         for name, parameter in model.named_parameters()

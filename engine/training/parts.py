@@ -1,4 +1,4 @@
-"""Parts of a run from its config: network with teacher, optimiser, loader, hooks."""
+"""Parts of a run: network with teacher, optimiser, loader and hooks."""
 
 import logging
 import math
@@ -32,7 +32,10 @@ PICTURES_AT_LEAST = 10  # in a run that is shorter than a few periods
 
 
 def build_network(config: DictConfig, from_files: bool) -> nn.Module:
-    """Build the network with its teacher; a resumed run takes all weights from its own checkpoint, not from files."""
+    """Network with its teacher, and initial weights.
+
+    A resumed run takes all weights from its own checkpoint, not from files.
+    """
     settings = config.train
     model = instantiate(config.model)
     if from_files:
@@ -56,7 +59,10 @@ def build_network(config: DictConfig, from_files: bool) -> nn.Module:
 
 
 def initial_weights(config: DictConfig) -> str:
-    """Return train.init_checkpoint; raises ValueError where the config asks for one and none is given."""
+    """Value of train.init_checkpoint.
+
+    Raises ValueError where the config asks for one and none is given.
+    """
     if OmegaConf.is_missing(config.train, "init_checkpoint"):
         raise ValueError("this config fine-tunes: set train.init_checkpoint to the weights to start from")
     return config.train.init_checkpoint
@@ -73,7 +79,7 @@ def build_optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimiz
 
 
 def build_loader(config: DictConfig, start_iter: int, device: torch.device) -> DataLoader:
-    """Build the loader of this process's share of the batches, from an iteration on."""
+    """Loader of this process's share of batches, from an iteration on."""
     total, processes = config.train.total_batch_size, comm.get_world_size()
     if total % processes:
         raise ValueError(f"train.total_batch_size={total} cannot be shared by {processes} processes: take a multiple")
@@ -103,7 +109,10 @@ def build_hooks(
     pairs: list[Pair],
     average: WeightAverage | None,
 ) -> list[hooks.HookBase]:
-    """Build the hooks in the order in which they act: what changes the weights before what scores and saves them."""
+    """Hooks in order of action.
+
+    What changes the weights comes before what scores and saves them.
+    """
     settings = config.train
     keep_ratio = getattr(trainer.criterion, "keep_ratio", None)
     scored = trainer.model if average is None else average.model
@@ -128,7 +137,7 @@ def build_hooks(
 
 
 def build_writers(config: DictConfig, manifest: Mapping[str, Any]) -> list[EventWriter]:
-    """Build the writers of logged figures: terminal, metrics.json, TensorBoard and, if asked for, Weights & Biases."""
+    """Writers of figures: terminal, metrics.json, TensorBoard, optionally Weights & Biases."""
     output_dir = config.train.output_dir
     writers = [
         ProgressLine(config.train.max_iter),

@@ -1,4 +1,4 @@
-"""Processes and devices of a run: one device per process, one process group over all of them."""
+"""Processes of a run: one device each, one group over all."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ _TIMEOUT = timedelta(minutes=60)  # a validation of large pictures may keep one 
 
 
 def claim_device(name: str) -> torch.device:
-    """Return the device of this process and, on a GPU, make it the current one.
+    """Device of this process, made current if it is a GPU.
 
     Under several processes "auto" and "cuda" are the GPU of the local rank.
 
@@ -48,7 +48,10 @@ def claim_device(name: str) -> torch.device:
 
 
 def join_group(device: torch.device) -> None:
-    """Join the process group that the environment describes, as set by torchrun or `launch`; none for one process."""
+    """Join the process group of the environment; none for one process.
+
+    torchrun or `launch` set the environment.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or "LOCAL_RANK" not in os.environ:
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
@@ -56,7 +59,7 @@ def join_group(device: torch.device) -> None:
 
 
 def launch(work: Callable[..., None], args: tuple, processes: int, machines: int, machine: int, url: str) -> int:
-    """Run `work(*args)` in so many processes of this machine, passing signals on; returns the exit code.
+    """Run `work(*args)` in local processes, forwarding signals; returns the exit code.
 
     Args:
         url: tcp://HOST:PORT of machine 0, or "auto" for a single machine.
@@ -85,7 +88,7 @@ def _child(local_rank: int, work: Callable[..., None], args: tuple, shared: dict
 
 
 def _forward_signals() -> None:
-    """Pass signals that end a run on to its processes, and wait for them."""
+    """Forward ending signals to the processes of the run, and wait."""
 
     def forward(number: int, frame: Any) -> None:
         for child in active_children():
@@ -102,7 +105,7 @@ def _free_port() -> int:
 
 
 def distributed(model: nn.Module, device: torch.device, precision: torch.dtype, static_graph: bool) -> nn.Module:
-    """Wrap the model so that gradients are averaged over processes; the bare model where there is one process.
+    """Model with gradients averaged over processes; the bare model for one.
 
     Args:
         static_graph: each step computes the same, in one backward pass.

@@ -1,4 +1,4 @@
-"""Output folder of a run: one training at a time, and the checkpoint to resume from."""
+"""Output folder of a run: exclusive use, and the checkpoint to resume."""
 
 import fcntl
 import logging
@@ -26,7 +26,7 @@ _held: set[int] = set()  # descriptors of locks, which processes forked from thi
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of `folder` for the duration of the block, or until this process ends.
+    """Exclusive use of `folder` for the block, or until the process ends.
 
     Raises:
         ValueError: another training holds it.
@@ -53,7 +53,10 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 
 def _let_go() -> None:
-    """Close the locks in a forked process: a loading worker may outlive a run that was killed."""
+    """Close the locks in a forked process.
+
+    A loading worker may outlive a run that was killed.
+    """
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
@@ -68,7 +71,7 @@ def numbered_checkpoints(folder: Path) -> list[Path]:
 
 
 def checkpoint_to_resume(folder: Path, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from: the last one, or the newest intact one before it; None in a new folder.
+    """Last checkpoint, or the newest intact one before; None if new.
 
     Raises:
         ValueError: the folder holds checkpoints, and `resume` is not given.
@@ -99,7 +102,10 @@ def checkpoint_to_resume(folder: Path, resume: bool) -> Path | None:
 
 
 def find_damage(path: Path) -> str | None:
-    """Compare the content of a checkpoint with its checksums; None if it is intact, or in a format without them."""
+    """Damage of a checkpoint by its checksums; None if intact.
+
+    None also for formats without checksums.
+    """
     try:
         if not zipfile.is_zipfile(path):
             return None if _is_old_format(path) else "cut off, or no checkpoint"

@@ -31,7 +31,9 @@ def stepped_multiplier(
 
 
 def warm_stable_decay(max_iter: int, warmup_iters: int, decay_share: float) -> ParamScheduler:
-    """Multiplier of the learning rate: linear warm-up, 1, and half a cosine to 0 over the last `decay_share`.
+    """Rate multiplier: linear warm-up, 1, half a cosine to 0.
+
+    The cosine takes the last `decay_share`.
 
     A run may be lengthened before its decay begins, by resuming it with a larger `train.max_iter`.
     """
@@ -43,7 +45,7 @@ def warm_stable_decay(max_iter: int, warmup_iters: int, decay_share: float) -> P
 
 
 class CosineByEpoch(ParamScheduler):
-    """Multiplier of the learning rate: from 1 towards 0 along half a cosine, constant within each epoch."""
+    """Rate multiplier: half a cosine from 1 to 0, stepped by epoch."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs

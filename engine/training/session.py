@@ -1,4 +1,4 @@
-"""A training run from its config: built, resumed where it stopped, and described by a manifest."""
+"""Training run by config: built, resumed, and described by a manifest."""
 
 import logging
 import time
@@ -65,7 +65,10 @@ def train(config: DictConfig, name: str, resume: bool, overrides: Sequence[str] 
 
 
 def prepare(config: DictConfig, name: str, resume: bool, overrides: Sequence[str] = ()) -> tuple[MattingTrainer, int]:
-    """Build everything that a run needs, and find the iteration that it starts from; raises ValueError as `train`."""
+    """Parts of a run, and its first iteration.
+
+    Raises ValueError as `train`.
+    """
     try:
         started = time.perf_counter()
         trainer, start_iter = _build(config, name, resume, overrides)
@@ -127,7 +130,7 @@ def _build(config: DictConfig, name: str, resume: bool, overrides: Sequence[str]
 
 
 def _resume(last: Path, trainer: MattingTrainer, checkpointer: AtomicCheckpointer) -> int:
-    """Load a checkpoint, and report the settings that differ from those it was written with; returns the iteration."""
+    """Load a checkpoint and report changed settings; returns the iteration."""
     rates = [dict(group, params=None) for group in trainer.optimizer.param_groups]
     rest = checkpointer.load(str(last))
     before = rest["description"]
@@ -144,7 +147,10 @@ def _resume(last: Path, trainer: MattingTrainer, checkpointer: AtomicCheckpointe
 
 
 def _bound_memory(trainer: MattingTrainer, settings: DictConfig) -> None:
-    """Choose parts and recomputation by the bound on memory; a resumed run keeps to what it chose at first."""
+    """Parts and recomputation by the memory bound.
+
+    A resumed run keeps to what it chose at first.
+    """
     chosen = trainer.manifest["plan"]
     if chosen.get("max_memory") != settings.max_memory:
         wanted = Plan(settings.accumulate, settings.checkpoint_activations)
@@ -167,7 +173,7 @@ def _report_changes(changed: list[tuple[str, Any, Any]]) -> None:
 
 
 def _report_files(before: list[dict[str, Any]] | None, now: list[dict[str, Any]]) -> None:
-    """Name the folders whose training files are no longer those of the run so far."""
+    """Report folders whose training files differ from the run's so far."""
     known = [(folder["root"], folder["sha256"]) for folder in before or []]
     changed = [folder for folder in now if (folder["root"], folder["sha256"]) not in known]
     if before and changed:

@@ -1,4 +1,4 @@
-"""Checks of the settings of a run, before anything is computed; messages name the key."""
+"""Early checks of a run's settings; messages name the key."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Plan of a training step within a bound on memory: measured on one crop, then said."""
+"""Plan of a training step within a measured memory bound."""
 
 import logging
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _STATES = 2  # further tensors per parameter that the optimiser keeps: AdamW's t
 
 @dataclass(frozen=True)
 class Plan:
-    """Parts that a batch is computed in, and whether activations are recomputed in the backward pass."""
+    """Parts of a batch, and whether activations are recomputed."""
 
     accumulate: int
     recompute: bool
@@ -68,7 +68,10 @@ def plan_step(trainer: MattingTrainer, crops: int, bound: str, wanted: Plan) -> 
 
 
 def choose(needs: dict[bool, int], free: int, crops: int, least_parts: int) -> Plan | None:
-    """Choose among plans by the bytes that one crop needs without and with recomputing; None if nothing fits."""
+    """Plan by the bytes of a crop with and without recomputing.
+
+    None if nothing fits.
+    """
     for parts in range(least_parts, crops + 1):
         if crops % parts:
             continue
@@ -79,7 +82,7 @@ def choose(needs: dict[bool, int], free: int, crops: int, least_parts: int) -> P
 
 
 def _measure(trainer: MattingTrainer, recompute: bool) -> int:
-    """Bytes that a step on one crop takes above what is held before it."""
+    """Additional bytes of a training step on one crop."""
     sample = trainer.data_loader.dataset[(0, 0)]
     crop = {key: value[None] for key, value in sample.items() if isinstance(value, torch.Tensor)}
     trainer.bare.checkpoint_activations(recompute)

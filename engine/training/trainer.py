@@ -1,4 +1,4 @@
-"""The training step on any device and any number of processes, and the loop around it."""
+"""Training step on any device and number of processes, and its loop."""
 
 import json
 import math
@@ -33,11 +33,13 @@ _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16,
 
 
 class NonFiniteLoss(FloatingPointError):
-    """A loss became infinite or NaN; the message names the file that lists the batch."""
+    """Infinite or NaN loss; the message names the file of the batch."""
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Choose the precision by name; "auto" is bf16 on a GPU that has it, fp16 on older ones, fp32 elsewhere.
+    """Precision by name; "auto" follows the device.
+
+    "auto" is bf16 on a GPU that has it, fp16 on older ones, fp32 elsewhere.
 
     Only "tf32" lets products and convolutions of a GPU in float32 round their factors; cuDNN would by default.
     """
@@ -54,7 +56,10 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def _cause_in_worker(error: Exception) -> str | None:
-    """First line of an error that a loading worker passed on behind its whole traceback; None for other errors."""
+    """First line of a loading worker's error; None for other errors.
+
+    A worker passes it on behind its whole traceback.
+    """
     text = str(error)
     if not text.startswith("Caught ") or "Original Traceback" not in text:
         return None
@@ -120,7 +125,7 @@ class MattingTrainer(SimpleTrainer):
         self._recent: dict[int, dict[str, float]] = {}  # figures of the last steps, which smoothed curves are made of
 
     def set_loader(self, loader: DataLoader) -> None:
-        """Take batches from `loader`, whose workers end when the loop does and not before."""
+        """Take batches from `loader`, whose workers end with the loop."""
         loader.worker_init_fn = self._worker_signals.initialiser(loader.worker_init_fn)
         self.data_loader = loader
 
@@ -174,7 +179,7 @@ class MattingTrainer(SimpleTrainer):
         self._time(started, waited, len(batch["name"]))
 
     def _part_step(self, part: Mapping[str, Any], mean: Mean, parts: int) -> dict[str, Tensor]:
-        """Add the gradients of one part of the batch; returns its losses and shares of kept tokens."""
+        """Add gradients of one part; returns losses and kept-token shares."""
         image, trimap, alpha = self._to_device(part)
         output = self._forward(self.model, image, trimap, alpha)
         losses = self.criterion(output, alpha, trimap, mean)
@@ -188,7 +193,7 @@ class MattingTrainer(SimpleTrainer):
             return model(image, trimap, **self._extra_inputs(alpha))
 
     def _look_ahead(self, parts: list[dict[str, Any]]) -> BatchMeans:
-        """Gather what the losses of each part need to know of the whole batch.
+        """Batch-wide figures that the losses of each part need.
 
         Where that includes the tokens that are kept, it takes one more forward pass of each part.
         """
@@ -203,7 +208,10 @@ class MattingTrainer(SimpleTrainer):
         return means
 
     def probe(self, part: Mapping[str, Any]) -> None:
-        """Run forward and backward pass of some crops, for measuring; leaves gradients behind."""
+        """Forward and backward pass of some crops, for measuring.
+
+        Leaves gradients behind.
+        """
         image, trimap, alpha = self._to_device(part)
         losses = self.criterion(self._forward(self.bare, image, trimap, alpha), alpha, trimap)
         sum(losses.values()).backward()
@@ -227,7 +235,7 @@ class MattingTrainer(SimpleTrainer):
         return image, training_trimap(trimap), alpha
 
     def _extra_inputs(self, alpha: Tensor) -> dict[str, Any]:
-        """Select the further inputs that the network trains with: the ground truth, the number of the step."""
+        """Further training inputs of the network: ground truth, step number."""
         known = {"alpha": alpha, "iteration": self.iter}
         return {name: known[name] for name in self.training_inputs}
 
@@ -241,7 +249,7 @@ class MattingTrainer(SimpleTrainer):
             self.storage.put_scalar("gradient_norm", norm)
 
     def _report(self, figures: dict[str, Tensor], batch: Mapping[str, Any], waited: float) -> None:
-        """Average losses and shares over processes, check and record them, with the same result everywhere."""
+        """Average, check and record losses and shares, equally in all processes."""
         stop = torch.tensor(float(self.stop_requested), device=self.device)
         means = mean_over_processes(torch.stack([*figures.values(), stop])).tolist()
         self.stopping = means.pop() > 0

@@ -1,4 +1,4 @@
-"""Scoring the model on a folder with ground truth, while it trains or on its own."""
+"""Scores on a folder with ground truth, during training or alone."""
 
 import logging
 import statistics
@@ -19,7 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 def validation_pairs(root: Path) -> list[Pair]:
-    """Find the images of a folder with trimap and alpha; raises ValueError where any lacks one."""
+    """Images of a folder with trimap and alpha.
+
+    Raises ValueError where any lacks one.
+    """
     pairs = find_pairs(root)
     bad = [f"{pair.name}: {pair.problem or 'no alpha'}" for pair in pairs if pair.problem or pair.alpha is None]
     if bad:
@@ -28,7 +31,9 @@ def validation_pairs(root: Path) -> list[Pair]:
 
 
 def validate(model: MattingNetwork, pairs: list[Pair], device: torch.device) -> dict[str, float]:
-    """Mean scores over `pairs`, which the processes share; images that cannot be read are logged and left out.
+    """Mean scores over `pairs`, shared by processes.
+
+    Images that cannot be read are logged and left out.
 
     Returns:
         mean of each metric, and the number of images, the same on every process; empty where none could be scored.
@@ -54,7 +59,7 @@ def _score(predictor: Predictor, pair: Pair) -> Scores | None:
 
 
 class Validation(HookBase):
-    """Scores the model every `period` iterations and at the end; keeps the best one as `model_best.pth`.
+    """Scores every `period` iterations; the best model becomes `model_best.pth`.
 
     Args:
         model: the network to score, bare: the one that trains, or the one that holds its moving average.

@@ -1,4 +1,7 @@
-"""Data-loading worker processes: a signal to the run must not end them before the run has stopped."""
+"""Data-loading workers that survive the signals which end a run.
+
+A signal must not end them before the run has stopped.
+"""
 
 import ctypes
 import os
@@ -16,7 +19,10 @@ Initialiser = Callable[[int], None]
 
 
 class WorkerSignals:
-    """Workers ignore Ctrl-C, and outlive SIGTERM and SIGHUP until the run has ended, at most for a while."""
+    """Signal handling of workers, which outlive the run's end for a while.
+
+    They ignore Ctrl-C, SIGTERM and SIGHUP until the run has ended.
+    """
 
     def __init__(self) -> None:
         self._ended = RawValue(ctypes.c_bool, False)  # shared with the workers

@@ -45,7 +45,7 @@ class ProgressLine(EventWriter):
 
 
 class WandbWriter(EventWriter):
-    """Sends figures to Weights & Biases; a resumed run goes on in the same place there.
+    """Figures to Weights & Biases, continued when a run is resumed.
 
     Args:
         project: name of the project there.

@@ -1,4 +1,4 @@
-"""Natural-image matting as a node of ComfyUI; copy this folder into ComfyUI's `custom_nodes`."""
+"""Natural-image matting in ComfyUI; copy this folder to its `custom_nodes`."""
 
 from .nodes import MatteNode
 

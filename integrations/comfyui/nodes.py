@@ -1,4 +1,4 @@
-"""The node: IMAGE and MASK in, alpha as MASK and cut-out as RGBA IMAGE out."""
+"""ComfyUI node: IMAGE and MASK in, MASK and RGBA IMAGE out."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,7 +12,7 @@ _BACKGROUND_UP_TO, _FOREGROUND_FROM = 25 / 255, 230 / 255  # values of a trimap,
 
 
 class MatteNode:
-    """Alpha of images from a mask of the foreground or from a trimap.
+    """Alpha of images from a foreground mask or a trimap.
 
     ComfyUI's IMAGE is (B, H, W, C) float in [0, 1], its MASK (B, H, W) float in [0, 1].
     """
@@ -93,7 +93,7 @@ def _snapped(trimap: Tensor) -> Tensor:
 
 
 def _progress() -> Callable[[float], Any] | None:
-    """ComfyUI's progress bar and its button for cancelling, where this runs inside ComfyUI."""
+    """ComfyUI's progress bar and cancel button, if it runs inside ComfyUI."""
     try:
         from comfy.model_management import throw_exception_if_processing_interrupted
         from comfy.utils import ProgressBar

@@ -13,7 +13,9 @@ _WIDE = SIDE + 2 * REACH
 
 
 class Cells:
-    """Squares of SIDE x SIDE pixels with unknown ones, M in all pictures.
+    """Squares of SIDE pixels a side with unknown ones, over all pictures.
+
+    There are M of them.
 
     Values of their pixels are kept as (SIDE, SIDE, M): the same place in all squares is contiguous.
 

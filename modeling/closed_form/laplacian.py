@@ -39,7 +39,9 @@ def matting_laplacian(image: Tensor, unknown: Tensor) -> Tensor:
 
 
 def _windows(unknown: Tensor) -> Tensor:
-    """First pixels of the 3 x 3 windows with unknown pixels, as indices.
+    """Indices of the first pixels of windows that touch unknown ones.
+
+    Windows have 3 x 3 pixels; the mask is (H, W) bool.
 
     `unknown` is (H, W) bool.
     """

@@ -221,7 +221,10 @@ class Predictor:
         return alpha, keep[0], chosen
 
     def _plan(self, image: Tensor, trimap: Tensor) -> Plan | None:
-        """Part and size of the picture for the network; None for all of it."""
+        """Part and size of the picture for the network; None for all.
+
+        None stands for the whole picture at its own size.
+        """
         if self.working_size_px is None:
             return None
         chosen = plan(trimap, self.working_size_px, image if self.keeps_detail else None)

@@ -1,4 +1,4 @@
-"""An own folder of RGBA cut-outs (`cutouts/`) over own photographs (`backgrounds/`), in the folder of MATTING_DATA."""
+"""Own RGBA cut-outs (`cutouts/`) over own photographs (`backgrounds/`) in MATTING_DATA."""
 
 from detectron2.config import LazyCall as L
 

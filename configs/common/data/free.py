@@ -1,4 +1,4 @@
-"""Free material: rendered and drawn foregrounds, cut-outs of games and drawing programs, and photographs.
+"""Free material: rendered and drawn foregrounds, cut-outs of games, photographs.
 
 tools/prepare_free_set.py puts all of it into the folder of MATTING_DATA.
 """

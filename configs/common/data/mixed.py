@@ -1,4 +1,4 @@
-"""Mixed foregrounds for photographs: Deep Image Matting's, UHR-395's, and own RGBA cut-outs in `cutouts/`."""
+"""Mixed foregrounds for photographs: DIM, UHR-395 and own cut-outs (`cutouts/`)."""
 
 from detectron2.config import LazyCall as L
 

@@ -29,7 +29,10 @@ def training(
     values: tuple[float, ...] = (1, 0.1, 0.05, 0.01),
     checkpoint_epochs: int = 10,
 ):
-    """Settings of a run and its multiplier, as `schedule`; tells `model` where its stage 2 starts."""
+    """Settings of a run and its multiplier; sets `model`'s second stage.
+
+    Arguments as for `schedule`.
+    """
     train, lr_multiplier = schedule(name, IMAGES, batch, epochs, decay_epochs, checkpoint_epochs, values)
     train.update(precision="fp32", seed=8282)
     model.self_align_stage2_step = iterations(IMAGES, batch, stage2_epoch)

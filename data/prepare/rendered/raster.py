@@ -1,4 +1,4 @@
-"""Painting of strands and bodies from far to near on a fine grid.
+"""Rasterisation of strands and bodies from far to near.
 
 A pixel averages its cells, which gives colour and exact coverage alike.
 A lens that is wide open is imitated in layers of depth, each blurred by its circle of confusion and laid over those
@@ -138,7 +138,7 @@ def strips(breadth_px: float, surface: str) -> list[tuple[float, float]]:
 
 
 def body_patches(body: Ellipsoid, scene: Scene, density: Density, size: int) -> Patches:
-    """Visible half of a body: light on a coarse mesh, shape on a fine one."""
+    """Visible half of a body: coarse mesh for light, fine for shape."""
     coarse = _sphere(*MESH)
     points, normals = body.world(coarse), body.normals(coarse)
     facing = (unit(scene.camera.position - points) * normals).sum(-1) > -0.3

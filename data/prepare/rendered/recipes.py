@@ -33,7 +33,7 @@ def make_scene(kind: str, rng: np.random.Generator) -> Scene:
 
 
 def _camera(coats: Sequence[Strands], kind: str, rng: np.random.Generator) -> tuple[Camera, bool]:
-    """View of the whole or close to the outline, and if it is close."""
+    """Camera position, and True if it is close to the outline."""
     flat = np.concatenate([strands.points[:, ::3].reshape(-1, 3) for strands in coats])
     low, high = np.percentile(flat, [2, 98], axis=0)
     centre, reach = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
