@@ -1,4 +1,6 @@
-"""A page in the browser, on this machine alone: open a photograph, mark the object, matte it, correct, download.
+"""Page in the browser: mark an object in a photograph, matte, download.
+
+It runs on this machine alone.
 
 Needs requirements-app.txt (make app installs it). Nothing is sent anywhere; uploads are removed with the program.
 

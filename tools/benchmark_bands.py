@@ -1,4 +1,6 @@
-"""Unknown bands of masks on images with true alphas: --band auto beside fixed widths, for good and for bad masks.
+"""Unknown bands on images with true alphas: --band auto beside fixed widths.
+
+Masks are good and bad ones.
 
 Masks are made from the true alpha: cut at one half (exact), displaced by 4 and 8 pixels, and as polygons. Per band and
 kind of mask the table has: share of the fractional pixels inside the band, share of the picture that is unknown, and
@@ -67,7 +69,10 @@ def masks(alpha: np.ndarray, seed: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def measure(image: np.ndarray, alpha: np.ndarray, mask: np.ndarray, band: str, predictor: "Predictor | None") -> tuple:
-    """Share of fractional pixels in the band, share of unknown pixels, SAD / 1000 of the whole picture."""
+    """Shares of fractional and of unknown pixels, and SAD / 1000.
+
+    The share of fractional pixels is that in the band; SAD counts the whole picture.
+    """
     trimap = Band.parse(band).trimap(image, mask)
     fractional, unknown = (alpha >= FRACTIONAL[0]) & (alpha <= FRACTIONAL[1]), is_unknown(trimap)
     if predictor is None:

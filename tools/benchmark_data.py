@@ -1,4 +1,4 @@
-"""Measure training crops per second on one core, in published order and ours.
+"""Training crops per second on one core, published order and ours.
 
   python tools/benchmark_data.py                     # 1000x1000 and 4000x3000 foregrounds made on the spot
   python tools/benchmark_data.py --sizes 6000x4000 --crops 16

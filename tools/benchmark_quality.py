@@ -76,7 +76,7 @@ def methods(args: argparse.Namespace) -> "list[Method]":
 
 
 def read_results(path: Path, settings: dict) -> dict:
-    """Results in a file that were measured with these settings; none without a file."""
+    """Results in a file with these settings; none without a file."""
     if not path.is_file():
         return {}
     stored = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,6 @@
-"""Measure training steps: time, memory, waiting for data, and the share of the machine's matrix rate.
+"""Time, memory, data waits and matrix rate of training steps.
+
+The matrix rate is the share of the machine's own.
 
   python tools/benchmark_training.py --sizes 512 --steps 2
   python tools/benchmark_training.py --sizes 512 1024 --variants published bounded recomputed --output training.json

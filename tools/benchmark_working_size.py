@@ -1,4 +1,6 @@
-"""Mean error of alpha in the unknown region, by working size, on enlarged photographs or on finely drawn composites.
+"""Mean error in the unknown region by working size.
+
+On enlarged photographs or on finely drawn composites.
 
 With --enlarge the images of a folder with true alphas are enlarged (cubic; trimaps by nearest neighbours): pictures of
 a large camera that hold no finer detail. With --drawn N composites are drawn at --side pixels, so that their hair,

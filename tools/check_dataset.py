@@ -1,4 +1,4 @@
-"""Check training data before a run: sizes, bad files, and a sheet of crops.
+"""Check training data before a run: sizes, bad files, sample crops.
 
     python tools/check_dataset.py DIM/Training_set --backgrounds train2014 --sheet crops.png
     python tools/check_dataset.py my_cutouts --cutouts --backgrounds my_photographs
@@ -26,7 +26,10 @@ logger = logging.getLogger("check_dataset")
 
 
 def check_foregrounds(root: Path, colour_dir: str, alpha_dir: str | None) -> tuple[int, list[str]]:
-    """Decode everything; returns the number of usable pairs, and one line for each bad file."""
+    """Decode all foregrounds; returns usable pairs and one line per bad file.
+
+    The pairs are counted.
+    """
     import numpy as np
 
     from data.files import FileError
@@ -85,7 +88,10 @@ def _print_sizes(sizes: Sequence[tuple[int, int]]) -> None:
 
 
 def contact_sheet(dataset: "MattingDataset", count: int, cell_px: int = 192) -> "np.ndarray":
-    """uint8 RGB: a row for two crops, each as composite, trimap, alpha, and the object alone on a checkerboard."""
+    """Sheet of crops, uint8 RGB, two crops per row.
+
+    Each as composite, trimap, alpha, and the object alone on a checkerboard.
+    """
     import cv2
     import numpy as np
 
@@ -131,7 +137,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def refuse_overwriting(args: argparse.Namespace) -> None:
-    """Raise FileError where the sheet would take the place of a file that is read."""
+    """Raise FileError if the sheet would replace a file that is read."""
     from data.files import check_outputs
 
     folders = [args.root / name for name in (args.fg, args.alpha) if name] + [args.backgrounds]

@@ -129,7 +129,7 @@ def add_compute(group: argparse._ActionsContainer) -> None:
 
 
 def add_band(group: argparse._ActionsContainer) -> None:
-    """Options of the unknown band around the edges of masks; `band` reads them."""
+    """Options of the unknown band around mask edges, for `band`."""
     group.add_argument(
         "--band",
         metavar="auto|WIDTH",
@@ -141,7 +141,10 @@ def add_band(group: argparse._ActionsContainer) -> None:
 
 
 def band(args: argparse.Namespace) -> "Band":
-    """The band that the options of `add_band` describe; raises ValueError where they are no widths."""
+    """Band by the options of `add_band`.
+
+    Raises ValueError where they are no widths.
+    """
     from data.bands import Band
 
     return Band.parse(args.band, args.inner, args.outer)
@@ -313,7 +316,7 @@ def make_outputs(
 
 @contextlib.contextmanager
 def progress(total: int | None, unit: str) -> Iterator[Callable[[], object]]:
-    """Progress by calls of a function: a bar on a terminal, else regular log lines."""
+    """Progress callback: a bar on a terminal, regular log lines otherwise."""
     if sys.stderr.isatty():
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
@@ -342,7 +345,10 @@ def progress(total: int | None, unit: str) -> Iterator[Callable[[], object]]:
 
 
 def finish(report: "Report", predictor: "Predictor", json_file: Path | None = None) -> int:
-    """Print the summary, write it as JSON where asked; returns the exit code."""
+    """Print and optionally write the summary; returns the exit code.
+
+    The file is JSON.
+    """
     from engine.batch.folders import peak_memory
 
     say(f"{report.summary()}, peak memory {peak_memory(predictor.device)}")
@@ -418,6 +424,6 @@ def command(main: Main) -> Main:
 
 
 def _ignore_stdout() -> None:
-    """Lead stdout to the null device, so that no closed pipe is reported at exit."""
+    """Redirect stdout to the null device, which hides closed pipes at exit."""
     with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor has nothing to report
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

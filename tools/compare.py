@@ -61,7 +61,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def check_arguments(args: argparse.Namespace) -> "list[Model]":
-    """The models; raises ValueError for what is wrong with the options before anything runs."""
+    """Models to compare.
+
+    Raises ValueError for wrong options before anything runs.
+    """
     from modeling.inference.budget import parse_memory
     from modeling.inference.predictor import choose_device, choose_dtype
     from modeling.inference.working_size import parse_working_size

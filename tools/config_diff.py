@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read the whole config of a config file, a run or a checkpoint, as plain data.
+    """Whole config of a config file, run or checkpoint, as plain data.
 
     Raises:
         ValueError: it holds none.

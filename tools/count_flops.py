@@ -1,4 +1,4 @@
-"""Print parameters and multiply-accumulates of a network at an image size, part by part.
+"""Parameters and multiply-accumulates of a network, part by part.
 
   python tools/count_flops.py configs/AEMatter.py
   python tools/count_flops.py configs/MEMatte_S_topk0.25_win_global_long.py --size 1920x1080 --keep-share 0.25

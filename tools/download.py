@@ -1,4 +1,4 @@
-"""Fetch published weights that have a stable address; without NAME, list what there is.
+"""Download published weights with stable addresses; without NAME, list them.
 
 Size and SHA-256 are checked where they are known here or stated by the server; the same command goes on after an
 interruption. Weights that only a browser reaches are named with their page. Exit codes: 0 there, 1 not fetched,
@@ -99,11 +99,11 @@ SOURCES: dict[str, Source] = {
 
 
 class DownloadError(RuntimeError):
-    """Weights that were not fetched; the message says why and what to do."""
+    """Failed download; the message says why and what to do."""
 
 
 class _RememberSums(urllib.request.HTTPRedirectHandler):
-    """Keeps the checksum of a file that a hub states in the redirection to its storage."""
+    """Checksum of a file, stated in a hub's redirection to its storage."""
 
     def __init__(self) -> None:
         self.sha256 = ""
@@ -114,7 +114,7 @@ class _RememberSums(urllib.request.HTTPRedirectHandler):
 
 
 def fetch(name: str, folder: Path, advance: Callable[[int, int | None], object] = lambda done, total: None) -> Path:
-    """Download one file of weights, or take it as it is where it is complete.
+    """Download one weight file, unless it is complete already.
 
     Args:
         name: of `SOURCES`.
@@ -152,7 +152,7 @@ def fetch(name: str, folder: Path, advance: Callable[[int, int | None], object] 
 
 
 def _receive(address: str, part: Path, advance: Callable[[int, int | None], object]) -> str:
-    """Append to `part` what it lacks; returns the SHA-256 that the server states, if any."""
+    """Append the missing rest to `part`; returns the server's SHA-256, if any."""
     redirections = _RememberSums()
     opener = urllib.request.build_opener(redirections)
     done = part.stat().st_size if part.exists() else 0

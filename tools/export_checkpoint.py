@@ -1,4 +1,4 @@
-"""Strip a checkpoint to a small, self-describing .safetensors file, or to a folder in the layout of the hub.
+"""Export a checkpoint as a small .safetensors file or a hub folder.
 
 Only the network stays: no teacher, no optimiser. Config, step, metrics, data and commit go into the file's metadata; a
 folder (--folder) also has a config.json and a model card. Exit codes: 0 written, 2 wrong arguments or an unusable

@@ -1,4 +1,4 @@
-"""Export MEMatte or ViTMatte to ONNX, checked against torch before anything is written.
+"""Export MEMatte or ViTMatte to ONNX, checked against torch before writing.
 
 MEMatte takes any size and, as a second input, the maximum number of tokens; ViTMatte serves one size per file.
 Writes NAME_backbone.onnx (image, max_tokens -> features, keep), NAME_decoder.onnx (features, image -> alpha) and the

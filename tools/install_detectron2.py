@@ -1,4 +1,4 @@
-"""Install detectron2's Python layer into the running interpreter, unless detectron2 can be imported already.
+"""Install detectron2's Python layer into this interpreter, unless it is importable.
 
 detectron2 has no release under its own name on the package index. The wheel used here holds the Python files of
 official commit a59f0563 (2024-04-17) plus a one-line fix in data/common.py. It is tagged for Python 3.10, but this
@@ -25,7 +25,9 @@ class SetupError(RuntimeError):
 
 
 def probe() -> tuple[str | None, str]:
-    """Import detectron2 in a fresh interpreter, so that a partial or crashing installation cannot harm this one.
+    """Import detectron2 in a fresh interpreter.
+
+    A partial or crashing installation cannot harm this one.
 
     Returns:
         "version path" or None if the import fails, and the last line of the error.
@@ -37,7 +39,10 @@ def probe() -> tuple[str | None, str]:
 
 
 def install(site_packages: Path) -> None:
-    """Download the wheel, let pip compare its SHA-256, and put its Python packages into site_packages."""
+    """Download the wheel, check its SHA-256, and copy its Python packages.
+
+    They go into `site_packages`.
+    """
     # Staged inside site-packages, so that the final moves are renames on one file system.
     with tempfile.TemporaryDirectory(prefix="detectron2-", dir=site_packages) as folder:
         stage, pinned = Path(folder, "stage"), Path(folder, "pinned.txt")
@@ -59,7 +64,7 @@ def install(site_packages: Path) -> None:
 
 
 def check_environment(site_packages: Path) -> None:
-    """Refuse where an installation would fail or would get in the way of the system's package manager."""
+    """Refuse environments that fail or belong to the system's package manager."""
     in_venv = sys.prefix != sys.base_prefix
     if not in_venv and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists():
         raise SetupError(f"{sys.executable} belongs to the system; run this inside a virtual environment")

@@ -46,7 +46,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def plan_jobs(args: argparse.Namespace, outputs: "Outputs") -> "list[Job]":
-    """The files to make; raises ValueError where the command line does not say which."""
+    """Files to make.
+
+    Raises ValueError where the command line does not say which.
+    """
     from data.files import FileError
     from data.folders import Pair, find_masked
     from engine.batch.folders import Job, checked, plan, prepare_output

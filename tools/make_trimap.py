@@ -1,4 +1,6 @@
-"""Make trimaps from masks, alpha mattes or cut-outs (RGBA), or by hand: one file or a whole folder.
+"""Make trimaps from masks, alphas, RGBA cut-outs or marks by hand.
+
+One file or a whole folder.
 
 With --box or --strokes the first argument is the photograph, or a folder of photographs, itself.
 
@@ -132,12 +134,15 @@ def find_jobs(args: argparse.Namespace) -> list[Job]:
 
 
 def without_own(paths: Sequence[Path]) -> list[Path]:
-    """The files that are no trimaps or overlays of this project, by their records."""
+    """Files without this project's own trimaps and overlays, by their records."""
     return [path for path in paths if record_kind(read_record(path)) not in ("trimap", "preview")]
 
 
 def targets(job: Job, args: argparse.Namespace) -> tuple[Path, Path | None]:
-    """Files of the trimap and of its overlay; of instances, their names without the number."""
+    """Files of the trimap and its overlay.
+
+    Of instances, their names without the number.
+    """
     target = args.output / f"{job.name}.png" if job.name else args.output
     return target, args.preview and (args.preview / f"{job.name}.png" if job.name else args.preview)
 
@@ -180,7 +185,7 @@ def work(job: Job, args: argparse.Namespace) -> int:
 
 
 def record(kind: str, job: Job, args: argparse.Namespace) -> str:
-    """Record of the settings and inputs of a file, as `data.records` reads it."""
+    """Record of a file's settings and inputs, as in `data.records`."""
     files = [path for path in (job.mask, job.image, args.strokes) if path]
     options = {name: str(getattr(args, name)) for name in ("kind", "box", "inner", "outer", "follows", "seed")}
     parts = {"kind": kind, "inputs": fingerprint(map(read_bytes, files)), "made": {"name": job.name, **options}}
@@ -207,7 +212,10 @@ def write_all(
     instances: bool,
     records: dict[Path, str],
 ) -> None:
-    """Write trimaps and, where `preview` names a file, overlays; of instances with their numbers."""
+    """Write trimaps and optional overlays.
+
+    Overlays are written where `preview` names a file; instances get their numbers.
+    """
     for number, trimap in found.items():
         suffix = f"_{number}.png" if instances else ".png"
         if preview:

@@ -96,7 +96,10 @@ def draw(rows: Sequence[dict], smooth: int, title: str) -> "Figure":
 
 
 def draw_comparison(logs: Mapping[str, Sequence[dict]], smooth: int) -> "Figure":
-    """Three panels with one curve per run: loss of the unknown region, SAD of the validation, kept tokens."""
+    """Three panels, one curve per run: loss, validation SAD, kept tokens.
+
+    The loss is that of the unknown region.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")

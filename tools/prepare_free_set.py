@@ -73,7 +73,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def held_out(path: Path, stems: Sequence[list[str]], share: float, seed: int) -> set[str]:
-    """Read the list of held-out stems; draw and write it first if missing."""
+    """Held-out stems, read from the list; drawn and written if missing."""
     if not path.is_file():
         rng = np.random.default_rng(seed)
         lines = [f"# Held out from training: objects and photographs, drawn with seed {seed}, share {share}."]

@@ -1,4 +1,6 @@
-"""Lay out UHR-395 or UHRIM: train/fg + alpha, test/merged + trimaps + alpha_copy, every pair checked.
+"""Lay out UHR-395 or UHRIM for training and testing, checking pairs.
+
+As train/fg + alpha and test/merged + trimaps + alpha_copy.
 
 What is finished is not made again, so an interrupted run is continued by the same command.
 

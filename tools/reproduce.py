@@ -1,4 +1,4 @@
-"""Reproduce a published score: run inference, score the mattes, and print measured beside published figures.
+"""Reproduce a published score: inference, scores, measured beside published figures.
 
   python tools/reproduce.py composition-1k --checkpoint checkpoints/MEMatte_S.pth --data Datasets/Composition-1k-testset
 
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def compare(measured: Mapping[str, float], published: Sequence[float], tolerance: float) -> tuple[str, bool]:
-    """Format measured beside published scores; True if all differences are within the tolerance."""
+    """Table of measured and published scores; True within the tolerance."""
     lines = ["| metric | measured | published | difference |", "|---|---|---|---|"]
     within = True
     for metric, expected in zip(METRICS, published, strict=True):
@@ -80,7 +80,7 @@ def compare(measured: Mapping[str, float], published: Sequence[float], tolerance
 
 
 def measure(args: argparse.Namespace, config: Path) -> tuple[dict[str, float], int]:
-    """Compute and score the mattes; returns the mean scores and the worse of the two exit codes."""
+    """Matte and score; returns mean scores and the worse exit code."""
     import evaluation
     import inference
     from data.folders import find_pairs

@@ -1,4 +1,4 @@
-"""Stand-in for the package `tools` while one of its files runs as a script.
+"""Stand-in for the package `tools` while a script runs.
 
 `python tools/x.py` puts this folder on the path instead of the repository's root, so that `import tools` finds this
 file. It adds the root and passes for the package.

@@ -1,4 +1,4 @@
-"""Crops of the training data per second: the published order of operations against ours."""
+"""Training crops per second: the published order of operations, and ours."""
 
 import tempfile
 import time
@@ -39,7 +39,7 @@ class Stopwatch:
 
 
 def make_files(root: Path, height: int, width: int) -> None:
-    """Textured JPEG foregrounds, PNG alphas with a soft outline and hairs, JPEG backgrounds."""
+    """Textured JPEG foregrounds, PNG alphas with hairs, JPEG backgrounds."""
     rng = np.random.default_rng(0)
     for folder in ("fg", "alpha", "bg"):
         (root / folder).mkdir()
@@ -77,7 +77,7 @@ def straightforward(dataset: MattingDataset, index: int, watch: Stopwatch) -> No
 
 
 def measure(height: int, width: int, crops: int, shared: int) -> str:
-    """A table as text: crops per second of processor time on one thread."""
+    """Text table: crops per second of processor time, one thread."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Pictures with true alphas at camera size: enlarged photographs and finely drawn composites."""
+"""Camera-sized pictures with true alphas: enlarged photographs and drawn composites."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Case:
 
 
 def enlarged(folder: Path, side_px: int | None) -> Iterator[Case]:
-    """The images of a folder with true alphas, enlarged to `side_px` unless that is None."""
+    """Images of a folder with true alphas, enlarged to `side_px` if given."""
     for pair in validation_pairs(folder):
         image, trimap, alpha = read_image(pair.image), read_trimap(pair.trimap), read_alpha(pair.alpha)
         alpha = alpha.astype(np.float32) / np.iinfo(alpha.dtype).max

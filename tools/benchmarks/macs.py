@@ -21,7 +21,10 @@ def is_routed(model: nn.Module) -> bool:
 
 
 def keep_share_(model: nn.Module, share: float) -> None:
-    """Make each router keep the first `share` of the tokens, rounded up; in place."""
+    """Make each router keep the first `share` of tokens, in place.
+
+    The number is rounded up.
+    """
 
     def decide(_: nn.Module, __: tuple, logp: Tensor) -> Tensor:
         """(B, h, w, 2), class 0 is "keep"."""
@@ -56,7 +59,7 @@ def count_macs(model: nn.Module, height: int, width: int, device: str = "meta") 
 
 
 def _macs_of(name: str, module: nn.Module, counts: dict[str, int]) -> int:
-    """Count of one module; lists and other containers are the sum of their children."""
+    """Count of one module; of containers, the sum over children."""
     if name in counts:
         return counts[name]
     return sum(_macs_of(f"{name}.{child_name}", child, counts) for child_name, child in module.named_children())

@@ -9,7 +9,10 @@ LINEAR, PRODUCTS, CONVOLUTION = ("aten::linear",), ("aten::mm", "aten::addmm"), 
 
 
 def rates(run: Callable[[], object], device: str) -> dict[str, dict[str, float]]:
-    """Seconds and GFLOP of each part in one call, without depthwise convolutions and attention."""
+    """Seconds and GFLOP of each part per call.
+
+    Depthwise convolutions and attention are not counted.
+    """
     activities = {ProfilerActivity.CPU, ProfilerActivity.CUDA if device.startswith("cuda") else ProfilerActivity.CPU}
     with profile(activities=activities, record_shapes=True, with_flops=True) as profiler:
         run()

@@ -9,7 +9,7 @@ Key = tuple[int, int, str, str]  # width, height, who, dtype
 
 
 def collect(results: Sequence[dict]) -> dict[Key, dict]:
-    """One row a point: medians over rounds, or the error that ended it."""
+    """One row per point: medians over rounds, or its error."""
     groups = defaultdict(list)
     for result in results:
         groups[result["width"], result["height"], result["who"], result["dtype"]].append(result)

@@ -28,7 +28,10 @@ _GEMM = 2048  # side of the matrices by which the machine's rate is measured
 
 
 class Stopwatch(HookBase):
-    """Times the steps after the first one, and the waiting for data in them; counts the products of the first."""
+    """Times of steps after the first, and their waits for data.
+
+    The matrix products of the first step are counted.
+    """
 
     def __init__(self, device: torch.device, count: bool) -> None:
         self.device, self.seconds, self.spent, self.waiting, self.gflop = device, [], [], [], 0.0

@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: build, load, calibrate, run, report."""
+"""One measurement in its own process: build, load, calibrate, run, report."""
 
 import json
 import resource
@@ -73,7 +73,7 @@ def load(point: Point) -> ViTMatte:
 
 
 class Calibrated(nn.Module):
-    """Router with the shift of its last bias with which it keeps a given share of the tokens."""
+    """Router with a shifted last bias that keeps a given token share."""
 
     def __init__(self, router: Router, share: float) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ def onnx_runner(point: Point) -> Callable[[np.ndarray, np.ndarray], tuple[np.nda
 
 
 def transformers_model(ours: ViTMatte) -> nn.Module:
-    """Hugging Face's network of the same size with the same weights, instead of ours."""
+    """Hugging Face's network with the size and weights of ours."""
     from tools.reference.transformers_vitmatte import build_transformers  # imports slowly
 
     model, state = build_transformers(ours.backbone.embed_dim), ours.state_dict()
@@ -168,7 +168,10 @@ def transformers_model(ours: ViTMatte) -> nn.Module:
 
 
 def matrix_rate(point: Point) -> float:
-    """GFLOP/s of a large matrix product in the same precision: the machine's own limit."""
+    """GFLOP/s of a large matrix product: the machine's limit.
+
+    In the same precision.
+    """
     size = 8192 if point.device.startswith("cuda") else 2048
     a = torch.randn(size, size, device=point.device, dtype=DTYPES[point.dtype])
     best = min(_timed(lambda: a @ a, point.device)[0] for _ in range(5))

@@ -49,7 +49,7 @@ class Compared:
 
 
 def scored_by_all(models: Sequence[Model], images: Sequence[Compared]) -> list[Compared]:
-    """The images whose scores may be averaged: every model that ran has one."""
+    """Images with a score of every model that ran."""
     labels = [model.label for model in models if model.ran]
     return [image for image in images if labels and all(label in image.scores for label in labels)]
 

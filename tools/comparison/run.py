@@ -82,7 +82,7 @@ class Comparison:
             self.failures[f"{model.label}: {name}"] = reason  # logged by its process
 
     def compare(self, pair: Pair) -> Compared | None:
-        """Score the mattes of one image and write its sheet; None where that failed."""
+        """Score and sheet of one image; None after a failure."""
         sheet = Path("sheets") / f"{pair.name}.png"
         result = Compared(pair.name, sheet.as_posix())
         try:

@@ -70,7 +70,7 @@ def framed(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
 
 
 def fit_cell(pixels: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
-    """Picture fitted into a cell, uint8 RGB; grey where there are no pixels."""
+    """Picture fitted into a cell, uint8 RGB, on grey."""
     height, width = size
     scale = CELL_PX / max(height, width)
     height, width = max(round(height * scale), 1), max(round(width * scale), 1)

@@ -1,4 +1,6 @@
-"""One model over all files, in its own process for its own peak memory.
+"""One model over all files, in its own process.
+
+Peak memory is then its own.
 
 Started by tools/compare.py with a request as JSON on stdin; answers with one line of JSON on stdout.
 """
@@ -74,7 +76,7 @@ def work(request: dict) -> dict:
 
 
 def main() -> int:
-    """Exit code 0 with an answer, which may be an error; 130 interrupted."""
+    """Exit code 0 with an answer or error, 130 if interrupted."""
     request = json.load(sys.stdin)
     label = request["label"].replace("%", "%%")
     logging.basicConfig(format=f"%(levelname)s: {label}: %(message)s", level=logging.WARNING)

@@ -1,1 +1,4 @@
-"""ONNX graphs of MEMatte and ViTMatte, written node by node, and a runner without torch."""
+"""ONNX graphs of MEMatte and ViTMatte, and a runner without torch.
+
+They are written node by node.
+"""

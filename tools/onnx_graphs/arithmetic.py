@@ -13,7 +13,10 @@ _KINDS = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float64): TensorP
 
 
 class Array:
-    """A value of a graph; each operation appends a node. Numbers become constants of the value's type."""
+    """Value of a graph; each operation appends a node.
+
+    Numbers become constants of the value's type.
+    """
 
     def __init__(self, graph: Graph, name: str, dtype: type = np.float32) -> None:
         self.graph, self.name, self.dtype = graph, name, np.dtype(dtype)

@@ -1,4 +1,7 @@
-"""Alpha from known colours near each unknown pixel as ONNX nodes: those of modeling/closed_form/samples.py."""
+"""Alpha from known colours near unknown pixels, as ONNX nodes.
+
+The steps are those of modeling/closed_form/samples.py.
+"""
 
 from modeling.closed_form import samples
 
@@ -9,7 +12,7 @@ _NEVER = 1e9  # position of a known pixel that does not exist, and a cost that i
 
 
 def sampled_alpha(image: Array, foreground: Array, background: Array) -> tuple[Array, Array]:
-    """Alpha and confidence, both in [0, 1]; 0 where the trimap is known.
+    """Alpha and confidence in [0, 1], 0 at known pixels.
 
     Args:
         image: (3, H, W) in [0, 1].
@@ -52,7 +55,7 @@ def _spread(values: Array, places: str, like: Array) -> Array:
 
 
 def _candidates(image: Array, known: Array, places: str) -> list[tuple[Array, Array]]:
-    """Colours (3, N) for the unknown pixels, and how much farther away (N) than the nearest of them they are.
+    """Candidate colours (3, N) and their excess distances (N) per unknown pixel.
 
     Args:
         image: (3, H, W).
@@ -87,7 +90,9 @@ def _mean(planes: Array) -> Array:
 
 
 def _nearest(colours: Array, known: Array, downwards: bool, backwards: bool) -> tuple[Array, Array]:
-    """Colours (3, H, W) of the last known pixel before each one along an axis, and its distance (1, H, W).
+    """Colours (3, H, W) and distances of the last known pixels.
+
+    Along one axis; the distances are (1, H, W).
 
     Args:
         colours: (3, H, W).
@@ -115,7 +120,7 @@ def _nearest(colours: Array, known: Array, downwards: bool, backwards: bool) -> 
 
 
 def _fill(masked: Array, known: Array) -> Array:
-    """Continue known colours smoothly over all pixels, by averages over ever larger squares.
+    """Extend known colours over all pixels by averages of growing squares.
 
     Args:
         masked: (3, H, W), 0 where the colour is not known.

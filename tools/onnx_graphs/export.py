@@ -1,4 +1,4 @@
-"""ONNX files of MEMatte and ViTMatte, checked against torch before they are written."""
+"""ONNX files of MEMatte and ViTMatte, checked against torch before writing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -86,7 +86,10 @@ def make_plan(
 
 
 def prepared(model: ViTMatte, half: bool) -> Predictor:
-    """The torch side of the comparison: batch norms folded, matrices rounded where the files store fp16."""
+    """Torch network for the comparison: folded batch norms, weights rounded as stored.
+
+    Matrices are rounded where the files store fp16.
+    """
     predictor = Predictor(model, device="cpu", max_tokens=None)
     if half:
         for parameter in predictor.model.parameters():
@@ -96,7 +99,10 @@ def prepared(model: ViTMatte, half: bool) -> Predictor:
 
 
 def build_models(predictor: Predictor, plan: Plan, graphs: Sequence[str]) -> dict[str, onnx.ModelProto]:
-    """The models by file name: joint, split, and the solver of networks that take the closed-form alpha."""
+    """Models by file name: joint, split, and the prior's solver.
+
+    The solver serves networks that take the closed-form alpha.
+    """
     model = predictor.model
     found = {}
     if "split" in graphs:
@@ -110,7 +116,7 @@ def build_models(predictor: Predictor, plan: Plan, graphs: Sequence[str]) -> dic
 
 
 def check_models(predictor: Predictor, plan: Plan, models: Mapping[str, bytes]) -> float:
-    """Compare serialised models with torch on images that no graph has seen; returns the largest difference of alphas.
+    """Largest alpha difference of serialised models from torch, on new images.
 
     Raises:
         GraphMismatch: an alpha differs by more than `TOLERANCE`, a routing decision differs, or a prior by more than
@@ -141,7 +147,7 @@ def check_models(predictor: Predictor, plan: Plan, models: Mapping[str, bytes]) 
 
 
 def _opened(models: Mapping[str, bytes], plan: Plan) -> tuple[list[OnnxMatte], onnxruntime.InferenceSession | None]:
-    """The split files and the joint one, as far as there are, and the solver."""
+    """Sessions of the split files, the joint one and the solver."""
     split = [models.get(f"{plan.name}_{part}.onnx") for part in ("backbone", "decoder")]
     joint, solver = models.get(f"{plan.name}.onnx"), models.get(f"{plan.name}_prior.onnx")
     files = ([split] if all(split) else []) + ([[joint]] if joint else [])
@@ -156,7 +162,10 @@ def torch_prior(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
 
 
 def _check_prior(found: np.ndarray, expected: np.ndarray) -> None:
-    """Compare priors (H, W) uint8 on average: single pixels depend on the order of sums, in torch likewise."""
+    """Compare priors (H, W) uint8 by their mean difference.
+
+    Single pixels depend on the order of sums, in torch likewise.
+    """
     difference = float(np.abs(found.astype(int) - expected).mean())
     if not difference <= PRIOR_TOLERANCE:
         size = "x".join(map(str, found.shape))
@@ -217,7 +226,7 @@ def _writer(graph: Graph, model: ViTMatte, plan: Plan) -> VitWriter:
 
 
 def _encoded(graph: Graph, model: ViTMatte, plan: Plan, inputs: str) -> tuple[str, list[onnx.ValueInfoProto]]:
-    """Features; the keep maps of routed networks become an output of the graph."""
+    """Encoder features; keep maps of routed networks become an output."""
     routed = model.backbone.routed
     features, keep = _writer(graph, model, plan).write(inputs, "max_tokens" if routed else None)
     if keep is None:
@@ -316,7 +325,7 @@ def export(
 
 
 def _write_external(path: Path, model: onnx.ModelProto) -> int:
-    """Write one file and its weights beside it; returns the bytes of both."""
+    """Write a file and its separate weights; returns their bytes."""
     data = path.with_name(f"{path.name}.data")
     content = bytearray()
     for tensor in model.graph.initializer:

@@ -11,7 +11,10 @@ IR_VERSION = 10
 
 
 class Graph:
-    """A graph under construction. Bodies of Scan share names and constants with the graph around them."""
+    """Graph under construction.
+
+    Bodies of Scan share names and constants with the graph around them.
+    """
 
     def __init__(self, half: bool = False) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -48,7 +51,7 @@ class Graph:
         return self._known[key]
 
     def weight(self, array: np.ndarray) -> str:
-        """A weight; matrices and kernels are stored in fp16 where the graph stores half."""
+        """Initialiser of a weight; matrices are fp16 where the graph stores half."""
         array = np.ascontiguousarray(array, np.float32)
         if self.half and array.ndim > 1:
             return self.op("Cast", self._store(array.astype(np.float16)), to=TensorProto.FLOAT)
@@ -95,7 +98,9 @@ class Graph:
         return self.op("LayerNormalization", value, self.weight(weight), self.weight(bias), axis=-1, epsilon=eps)
 
     def map(self, body: Callable[..., str], *stacks: str) -> str:
-        """Apply `body` to each slice along the first axis of `stacks`, one at a time; results are stacked.
+        """Apply `body` to each slice of `stacks`, stacking the results.
+
+        One slice along the first axis at a time.
 
         The working memory of `body` is needed once, not once per slice. `body` may use values of the outer graph.
         """
@@ -108,7 +113,7 @@ class Graph:
         stacks: Sequence[str],
         backwards: bool = False,
     ) -> list[str]:
-        """Apply `body` to slices as `map` does, with states that each step hands to the next; all float32.
+        """Apply `body` to slices with states handed on between them, float32.
 
         Args:
             body: from the states and one slice of each stack to the next states, then results; all made inside.

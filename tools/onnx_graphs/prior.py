@@ -1,4 +1,6 @@
-"""Closed-form alpha for networks that take it as an input: numpy and onnxruntime only, in bounded memory.
+"""Closed-form alpha as network input, by numpy and onnxruntime only.
+
+In bounded memory.
 
 NAME_prior.onnx solves the linear system. Larger pictures than the network's metadata state are reduced first, and
 alpha returns to full size along the edges of the picture: alpha = a * colour + b in small windows, so
@@ -116,7 +118,9 @@ def enlarge(alpha: np.ndarray, small: np.ndarray, image: np.ndarray, trimap: np.
 
 
 def linear_models(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Slopes a of alpha = a * colour + b, least squares per window, averaged over the windows around a pixel.
+    """Slopes a of alpha = a * colour + b, averaged over each pixel's windows.
+
+    Each window is fitted by least squares.
 
     Args:
         image: (3, h, w) in [0, 1].
@@ -158,7 +162,10 @@ class _Taps(NamedTuple):
 
 
 def _places(start: int, count: int, length: int, small: int) -> tuple[np.ndarray, int]:
-    """Centres of pixels `start` to `start + count` of `length`, in pixels of the reduced side, and that side."""
+    """Centres of `count` pixels in pixels of the reduced side.
+
+    The pixels are `start` to `start + count` of `length`; the reduced side is returned too.
+    """
     return (np.arange(start, start + count) + 0.5) * (small / length) - 0.5, small
 
 

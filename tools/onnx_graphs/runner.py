@@ -15,7 +15,7 @@ DEFAULT_CAP, DEFAULT_TILE_PX = 18_500, 512
 
 
 def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
-    """Published padding rule: if either side needs padding, both grow to their next larger multiple."""
+    """Published padded size: if either side needs padding, both sides grow."""
     if height % multiple == 0 and width % multiple == 0:
         return height, width
     return height + multiple - height % multiple, width + multiple - width % multiple
@@ -168,7 +168,10 @@ class OnnxMatte:
     def _decode(
         self, features: np.ndarray, planes: dict[str, np.ndarray], trimap: np.ndarray, cells: int
     ) -> np.ndarray:
-        """Alpha (H, W) from square tiles of `cells` feature cells around what is unknown; 0 elsewhere."""
+        """Alpha (H, W) from square tiles around unknown pixels, 0 elsewhere.
+
+        Tiles have `cells` feature cells per side.
+        """
         alpha = np.zeros(trimap.shape, np.float32)
         rows, cols = features.shape[2:]
         for top in range(0, rows, cells):

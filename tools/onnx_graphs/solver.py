@@ -1,4 +1,7 @@
-"""Closed-form matting as ONNX nodes: the system of modeling/closed_form/, for one picture of any size."""
+"""Closed-form matting as ONNX nodes, for one picture of any size.
+
+The system is that of modeling/closed_form/.
+"""
 
 import numpy as np
 
@@ -112,7 +115,7 @@ def matting_laplacian(image: Array, height: str, width: str) -> dict[tuple[int, 
 
 
 def _strip_rows(graph: Graph, rows: str, inner_rows: str) -> str:
-    """(strips, STRIP_ROWS + 2) indices of the rows of each strip, repeating the last row beyond the picture."""
+    """Row indices (strips, STRIP_ROWS + 2), repeating the last row at the end."""
     count = graph.op("Div", graph.op("Add", inner_rows, graph.ints(STRIP_ROWS - 1)), graph.ints(STRIP_ROWS))
     numbers = graph.op("Range", *(graph.op("Squeeze", part) for part in (graph.ints(0), count, graph.ints(1))))
     starts = graph.op("Unsqueeze", graph.op("Mul", numbers, graph.ints(STRIP_ROWS)), graph.ints(1))
@@ -121,7 +124,7 @@ def _strip_rows(graph: Graph, rows: str, inner_rows: str) -> str:
 
 
 def _planes_and_tops() -> list[tuple[tuple[int, int], int]]:
-    """Neighbours that follow a pixel, with the rows of a window in which such a pair begins."""
+    """Neighbours after a pixel, and the window rows of such pairs."""
     return [(offset, top) for offset in ((0, 0), *NEIGHBOURS) for top in range(3 - offset[0])]
 
 
@@ -148,7 +151,7 @@ def _window_sums(strip: Array, inner_cols: str, cols: str) -> list[Array]:
 
 
 def _whitened(pixels: Array) -> Array:
-    """Colours of the nine pixels of windows, less their mean and divided by the root of their covariance.
+    """Nine colours per window, without their mean, over the covariance's root.
 
     Args:
         pixels: (9, 3, rows, cols) float64.
@@ -231,7 +234,7 @@ class _Corrections:
 
 
 def _inverse(entries: dict[tuple[int, int], Array]) -> Array:
-    """Inverses of symmetric 4 x 4 matrices, their diagonals enlarged a little: (4, 4, rows, cols) float32.
+    """Inverses (4, 4, rows, cols) of symmetric matrices with enlarged diagonals; float32.
 
     Args:
         entries: (rows, cols) float64 by row and column, on and above the diagonal.
@@ -251,7 +254,7 @@ def _inverse(entries: dict[tuple[int, int], Array]) -> Array:
 
 
 def _hats(graph: Graph, length: str, spacing: int) -> Array:
-    """(length, nodes): piecewise linear functions, each 1 at its node and 0 at the others, `spacing` apart."""
+    """Hat functions (length, nodes): 1 at their node, 0 at the others."""
     nodes = graph.op("Div", graph.op("Add", length, graph.ints(2 * spacing - 2)), graph.ints(spacing))  # up to the end
     positions, places = (_range(graph, count) for count in (length, nodes))
     distance = (positions / spacing).unsqueeze(1) - places

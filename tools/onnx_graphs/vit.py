@@ -1,4 +1,4 @@
-"""The plain ViT as ONNX nodes: routed at any size, or unrouted at one fixed size.
+"""Plain ViT as ONNX nodes: routed at any size, unrouted at one.
 
 Queries of global attention are processed in chunks and windows in rows, so that no tensor has tokens x tokens entries.
 """
@@ -141,7 +141,7 @@ class VitWriter:
         return graph.op("Slice", mixed, graph.ints(0, 0), ends, graph.ints(1, 2))
 
     def _decide(self, tokens: str, router: nn.Module, max_tokens: str) -> str:
-        """Indices of the tokens for global attention: positive margins, the largest where they exceed the cap."""
+        """Tokens for global attention: positive margins, the largest within the cap."""
         graph, dim = self.graph, self.vit.embed_dim
         norm, linear = router.in_conv[0], router.in_conv[1]
         hidden = graph.op("Gelu", self._linear(self._norm(tokens, norm), linear))
@@ -219,7 +219,10 @@ class VitWriter:
         return graph.op("Mul", refined, gate)
 
     def _grid_attention(self, normed: str, attn: nn.Module) -> str:
-        """Global attention with relative positions at the fixed size, one row of queries at a time."""
+        """Global attention with relative positions, one row of queries per step.
+
+        The size is fixed.
+        """
         graph, dim = self.graph, self.vit.embed_dim
         height, width = self.size
         q, k, v = self._split_heads(graph.reshape(normed, 1, -1, dim), attn)

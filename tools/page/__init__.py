@@ -1,1 +1,1 @@
-"""Parts of tools/app.py: a user's photograph and marks, and the page around them."""
+"""Parts of tools/app.py: a user's session and the page's layout."""

@@ -1,4 +1,4 @@
-"""The page itself: what Gradio shows, and which step of a session each button starts."""
+"""The page's Gradio layout, and the session step of each button."""
 
 import base64
 import html
@@ -92,7 +92,7 @@ def editor(session: Session | None) -> str:
 
 
 def sentence(error: Exception, folder: Path) -> str:
-    """An error as the page shows it, without the places of this machine."""
+    """Error as the page shows it, without paths of this machine."""
     text = " ".join(str(error).split()) or type(error).__name__
     for parent in {str(path) for path in folder.rglob("*") if path.is_dir()} | {str(folder)}:
         text = text.replace(parent + "/", "")
@@ -160,7 +160,10 @@ def build(models: Models, samples: dict[str, Path], folder: Path) -> gr.Blocks:
 
 
 class _Steps:
-    """Callbacks of the buttons. Each returns what is shown; errors that a user can act on become a sentence."""
+    """Callbacks of the buttons, returning the new view.
+
+    Errors that a user can act on become a sentence.
+    """
 
     def __init__(self, models: Models, samples: dict[str, Path], folder: Path) -> None:
         self.models, self.samples, self.folder = models, samples, folder

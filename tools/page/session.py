@@ -1,4 +1,7 @@
-"""One user's photograph: marks on a reduced view, trimap and matte at full size, files to download."""
+"""One user's photograph: marks, trimap, matte and files to download.
+
+Marks lie on a reduced view; trimap and matte have full size.
+"""
 
 import base64
 import binascii
@@ -51,7 +54,7 @@ class Marks:
 
     @classmethod
     def parse(cls, url: str, size: tuple[int, int]) -> "Marks":
-        """Parse the PNG data URL of the canvas; empty text is no mark.
+        """Parse the canvas's PNG data URL; empty text is no mark.
 
         Raises:
             ValueError: it is no such picture, or of another size than the view.
@@ -90,7 +93,7 @@ class Marks:
 
 @dataclass
 class Session:
-    """A photograph that was opened, with what was made of it so far."""
+    """Opened photograph, and the results so far."""
 
     path: Path
     image: np.ndarray
@@ -117,7 +120,7 @@ class Session:
         return cls(Path(path), image, reduced(image, VIEW_PX))
 
     def make_trimap(self, marks: Marks, band: Band, mask: Path | None = None, trimap: Path | None = None) -> np.ndarray:
-        """Trimap from a file, from strokes or from boxes; marks then say what is known and what is not.
+        """Trimap from a file, strokes or boxes, corrected by marks.
 
         Raises:
             ValueError: nothing says where the object is, or a file does not fit.
@@ -171,7 +174,7 @@ class Session:
         return np.rint(255 * reduced(self.matte.alpha, VIEW_PX)).clip(0, 255).astype(np.uint8)
 
     def cutout_view(self, background: Background | None = None) -> np.ndarray:
-        """The object over a checkerboard, a colour or a picture, at the view's size."""
+        """Object over a checkerboard, colour or picture, at the view's size."""
         alpha = np.clip(reduced(self.matte.alpha, VIEW_PX), 0, 1)
         behind = background.picture("", *alpha.shape) if background else checkerboard(*alpha.shape) / np.float32(255)
         colours = Outputs().foreground(self.view, np.ascontiguousarray(alpha))
@@ -189,7 +192,7 @@ class Session:
         return cv2.resize(both, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
 
     def routing_views(self) -> list[tuple[np.ndarray, str]]:
-        """One picture per routed block with a caption: the tokens that it sent to full attention, in yellow."""
+        """Captioned pictures of tokens in global attention, per routed block."""
         height, width = self.image.shape[:2]
         factor = max(1, math.ceil(max(height, width) / VIEW_PX))
         small = cv2.resize(self.image, (math.ceil(width / 16) * 16 // factor, math.ceil(height / 16) * 16 // factor))
@@ -200,7 +203,7 @@ class Session:
         return views
 
     def write(self, kind: str, folder: Path) -> Path:
-        """Write the file of one of KINDS, as `inference.py` does; returns its path.
+        """Write one of KINDS as `inference.py` does; returns its path.
 
         Raises:
             ValueError: there is no matte yet, or no such kind.
@@ -222,7 +225,7 @@ def band_of(width_px: float) -> Band:
 
 
 def reduced(pixels: np.ndarray, side_px: int) -> np.ndarray:
-    """The picture with its longer side reduced to `side_px`; smaller ones as they are."""
+    """Picture with its longer side at most `side_px`."""
     scale = max(pixels.shape[:2]) / side_px
     if scale <= 1:
         return pixels

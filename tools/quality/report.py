@@ -25,7 +25,7 @@ def kept_share(result: dict, kind: tuple[str, ...] = ("unknown", "known"), block
 
 
 def score_table(results: Mapping[str, dict]) -> str:
-    """Markdown, one line a method: means over the images that all could do."""
+    """Markdown, one line per method: means over images common to all."""
     names = common_images(results)
     lines = [
         "| method | SAD | MSE | Grad | Conn | seconds | peak memory, MiB | tokens kept |",

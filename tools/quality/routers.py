@@ -8,7 +8,7 @@ from modeling.inference.vit import token_scores
 
 
 class FixedShare(nn.Module):
-    """Keeps the given share of the tokens: those that the router ranks first."""
+    """Router keeping a fixed share of the tokens, best ranked first."""
 
     def __init__(self, router: Router, share: float) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class FixedShare(nn.Module):
 
 
 class Shuffled(nn.Module):
-    """Keeps as many tokens as the router, chosen at random by a seed."""
+    """Router keeping as many tokens as the original, at random by seed."""
 
     def __init__(self, router: Router, seed: int) -> None:
         super().__init__()

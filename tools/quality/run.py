@@ -1,4 +1,7 @@
-"""One method over all images, in its own process for its own peak memory."""
+"""One method over all images, in its own process.
+
+Peak memory is then its own.
+"""
 
 import logging
 import time
@@ -21,7 +24,7 @@ _WARM_UP_PX = 64
 
 
 def measure(method: Method, pairs: Sequence[Pair], dtype: str, threads: int) -> dict:
-    """Scores, seconds and kept tokens per image, and peak memory above the start."""
+    """Scores, seconds, kept tokens per image, and peak memory above start."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     torch.set_num_threads(threads)
     run = method.prepare(dtype)
@@ -42,7 +45,7 @@ def measure(method: Method, pairs: Sequence[Pair], dtype: str, threads: int) -> 
 
 
 def kept_shares(keep: np.ndarray, trimap: np.ndarray) -> dict[str, list[int]]:
-    """Numbers of kept and of all tokens, for unknown and for known ones.
+    """Numbers of kept and all tokens, for unknown and known ones.
 
     Args:
         keep: (h, w) bool, of tokens of 16 x 16 pixels.
@@ -59,7 +62,7 @@ def kept_shares(keep: np.ndarray, trimap: np.ndarray) -> dict[str, list[int]]:
 
 
 def _warm_up() -> tuple[np.ndarray, np.ndarray]:
-    """A tiny image that every method can do: known on both sides, unknown between."""
+    """Tiny image for every method: known sides, unknown middle."""
     rng = np.random.default_rng(0)
     trimap = np.full((_WARM_UP_PX, _WARM_UP_PX), UNKNOWN, np.uint8)
     trimap[:, :24], trimap[:, 40:] = 0, 255

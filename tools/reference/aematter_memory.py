@@ -1,4 +1,6 @@
-"""Peak memory and time of AEMatter in a fresh process: everything at once, or within limits.
+"""Peak memory and time of AEMatter in a fresh process.
+
+Everything at once, or within limits.
 
 python -m tools.reference.aematter_memory bounded 2048
 python -m tools.reference.aematter_memory whole 2048
@@ -20,14 +22,17 @@ STATUS = Path("/proc/self/status")
 
 
 def peak_mib() -> float:
-    """Largest resident size of this process so far; unlike `getrusage`, without that of the process that forked it."""
+    """Peak resident size of this process, without its parent's.
+
+    `getrusage` would include that of the process that forked it.
+    """
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024  # given in KiB
 
 
 @torch.inference_mode()
 def measure(model: AEMatter, mode: str, side: int, limits: Limits) -> dict[str, float]:
-    """Run a square image of `side` px, all unknown, and say what it took."""
+    """Seconds and memory for a square, all unknown image of `side` px."""
     image = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
     trimap = torch.full((1, 1, side, side), 128, dtype=torch.uint8)
     before, start = peak_mib(), time.perf_counter()

@@ -1,4 +1,4 @@
-"""Peak memory of one image in a fresh process that was given a memory budget.
+"""Peak memory of one image in a fresh process with a budget.
 
     python -m tools.reference.budget_memory MEMatte_S_topk0.25_win_global_long 1024 1024 0.6
 

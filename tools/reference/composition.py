@@ -1,4 +1,4 @@
-"""The published training composition, written out in its straightforward order: whole pictures at every step.
+"""Published training composition in its plain order, on whole pictures.
 
 Slow on purpose: `data.training.crops` must have its statistics, and its pixels where the same numbers are drawn.
 Nothing here uses the code under test.
@@ -30,7 +30,7 @@ def any_mode(rng: np.random.Generator) -> int:
 
 
 def affine_inverse(angle: float, shear: float, scale_x: float, scale_y: float, rows: int, cols: int) -> np.ndarray:
-    """2x3 matrix from the turned picture to the picture; a negative scale flips."""
+    """Matrix (2, 3) from the turned picture back; negative scales flip."""
     k = 1 / math.cos(shear)
     a = [
         [k * math.cos(angle) / scale_x, k * math.sin(angle + shear) / scale_x],
@@ -86,7 +86,10 @@ def jitter(fg, alpha, rng):
 
 
 def compose(fg, alpha, fg2, alpha2, bg, rng: np.random.Generator) -> Crop:
-    """One crop. Pictures uint8 RGB, alphas float32 in [0, 1]; `fg2` None: no second foreground."""
+    """One crop, from uint8 RGB pictures and float32 alphas.
+
+    Alphas are in [0, 1]; `fg2` None: no second foreground.
+    """
     if fg2 is not None:
         fg, alpha = merge(fg, alpha, fg2, alpha2, rng)
     if rng.random() < 0.25:

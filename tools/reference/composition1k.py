@@ -1,4 +1,4 @@
-"""The published composition of the test set, pixel by pixel in plain Python."""
+"""Published composition of the test set, pixel by pixel in Python."""
 
 import math
 
@@ -6,7 +6,10 @@ from PIL import Image
 
 
 def composite(foreground: Image.Image, alpha: Image.Image, background: Image.Image) -> Image.Image:
-    """RGB foreground and alpha (grey or colour) of one size, over an RGB background of any size."""
+    """RGB foreground and alpha over an RGB background of any size.
+
+    The alpha is grey or colour, of the foreground's size.
+    """
     width, height = foreground.size
     back_width, back_height = background.size
     width_ratio, height_ratio = width / back_width, height / back_height

@@ -25,7 +25,7 @@ CONFIGS = {
 
 
 def published_keys(variant: str) -> list[list]:
-    """[name, shape, dtype] of every entry of the published state dict, in its order."""
+    """Published state dict's [name, shape, dtype], in order."""
     return json.loads(gzip.decompress((GOLDEN / "diffmatte.keys.json.gz").read_bytes()))[variant]
 
 
@@ -36,7 +36,10 @@ def build(variant: str) -> DiffMatte:
 
 @functools.lru_cache(maxsize=2)
 def filled(variant: str) -> DiffMatte:
-    """The network of a config in evaluation mode, with the weights of the golden files. Not to be changed."""
+    """Network of a config with the golden files' weights, for evaluation.
+
+    Not to be changed.
+    """
     if variant.startswith("vit"):  # skips random weights that are overwritten anyway; Swin's index tables are not
         with torch.device("meta"):
             model = build(variant).to_empty(device="cpu").eval()
@@ -49,7 +52,10 @@ def filled(variant: str) -> DiffMatte:
 
 @torch.no_grad()
 def converge_(model: nn.Module) -> None:
-    """Make stored singular vectors belong to their weights: ten power iterations in float64."""
+    """Make stored singular vectors fit their weights.
+
+    By ten power iterations in float64.
+    """
     state = model.state_dict()
     for name, weight in state.items():
         if name.endswith("weight_bar"):

@@ -1,4 +1,6 @@
-"""Peak memory and time of DiffMatte-ViTS_1024 in a fresh process: as the formulas are written out, or in pieces.
+"""Peak memory and time of DiffMatte-ViTS_1024 in a fresh process.
+
+As the formulas are written out, or in pieces.
 
 python -m tools.reference.diffmatte_memory bounded 1920 2880
 python -m tools.reference.diffmatte_memory whole 1024 1024      # every attention matrix and every map in memory
@@ -30,7 +32,10 @@ def run_whole(model: DiffMatte, image: Tensor, trimap: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def measure(mode: str, height: int, width: int, steps: int = 2) -> dict[str, float]:
-    """Sample an image with a band of unknown pixels (a third of it) and say what it took above the loaded model."""
+    """Seconds and memory of sampling an image, beyond the loaded model.
+
+    A third of the image is a band of unknown pixels.
+    """
     model = filled("vits_1024")
     model.strategy = model.strategy.parse(f"ddim{steps}")
     image = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)

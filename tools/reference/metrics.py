@@ -1,4 +1,4 @@
-"""The four matting errors written out step by step, as slow as they read: the fast versions must agree."""
+"""The four matting errors step by step, as reference for fast versions."""
 
 import math
 from collections import deque
@@ -58,7 +58,10 @@ def _phi(value: int, level: int) -> float:
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
-    """4-connected; searched column by column, and only a strictly larger component replaces the one found before."""
+    """Largest 4-connected component, searched column by column.
+
+    Only a strictly larger component replaces the one found before.
+    """
     height, width = mask.shape
     left = mask.copy()
     best: list[tuple[int, int]] = []

@@ -1,4 +1,6 @@
-"""Inference written out the way the published code computes: every matrix in memory, every tile decoded, one precision.
+"""Inference as the published code computes it, all in memory.
+
+Every matrix is stored, every tile decoded, in one precision.
 
 It uses the weights of this project's modules, and serves as the baseline of `tools/benchmark.py`.
 """
@@ -17,7 +19,10 @@ TILE_PX, OVERLAP_PX = 512, 64
 
 
 def attention(module: Attention, tokens: Tensor) -> Tensor:
-    """Attention with its logits in memory: (B, h, w, C) with relative positions where there are tables."""
+    """Attention with logits in memory: (B, h, w, C).
+
+    With relative positions where there are tables.
+    """
     batch, height, width, dim = tokens.shape
     qkv = module.qkv(tokens).view(batch, height * width, 3, module.num_heads, -1).permute(2, 0, 3, 1, 4)
     q, k, v = qkv.reshape(3, batch * module.num_heads, height * width, -1).unbind(0)
@@ -34,7 +39,10 @@ def attention(module: Attention, tokens: Tensor) -> Tensor:
 
 
 def run_block(block: Block, tokens: Tensor, kept: Tensor | None) -> Tensor:
-    """One block on (1, h, w, C); `kept` are the indices that a routed block sends to global attention."""
+    """One block on (1, h, w, C); `kept` are its tokens' indices.
+
+    A routed block sends these to global attention.
+    """
     if block.window_size is not None:
         windows, padded_hw = partition_windows(block.norm1(tokens), block.window_size)
         mixed = merge_windows(attention(block.attn, windows), padded_hw, *tokens.shape[1:3])
@@ -63,7 +71,10 @@ def encode(vit: ViT, inputs: Tensor, max_tokens: int | None) -> Tensor:
 
 
 def decode_tiles(decoder: DetailCapture, features: Tensor, inputs: Tensor) -> Tensor:
-    """Every 512 px tile with 64 px of context, on a canvas extended with zeros to multiples of 512."""
+    """All 512 px tiles with 64 px of context.
+
+    On a canvas extended with zeros to multiples of 512.
+    """
     height, width = (-(-side // TILE_PX) * TILE_PX for side in inputs.shape[-2:])
     canvas = F.pad(inputs, (0, width - inputs.shape[-1], 0, height - inputs.shape[-2]))
     features = F.pad(features, (0, width // 16 - features.shape[-1], 0, height // 16 - features.shape[-2]))

@@ -1,4 +1,4 @@
-"""Attention and routing written out as the published formulas read: slow, with every N x N matrix in memory."""
+"""Attention and routing as the published formulas, with N x N matrices."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,10 @@ from modeling.backbone.vit import Block, ViT
 
 
 def resized_table(table: Tensor, side: int) -> Tensor:
-    """Linear resize of (L, d) to 2 * side - 1 rows with half-pixel centres, row by row."""
+    """Table (L, d) resized linearly to 2 * side - 1 rows.
+
+    With half-pixel centres, row by row.
+    """
     length, wanted = table.shape[0], 2 * side - 1
     rows = []
     for index in range(wanted):
@@ -19,7 +22,10 @@ def resized_table(table: Tensor, side: int) -> Tensor:
 
 
 def grid_attention(tokens: Tensor, block: Block) -> Tensor:
-    """Attention of one image among all tokens of (h, w, C), with relative positions where the block has tables."""
+    """Attention among all tokens (h, w, C) of one image.
+
+    With relative positions where the block has tables.
+    """
     height, width, dim = tokens.shape
     attention = block.attn
     heads, head_dim = attention.num_heads, dim // attention.num_heads

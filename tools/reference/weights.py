@@ -1,4 +1,4 @@
-"""Deterministic synthetic weights: every tensor is a function of its checkpoint name and shape.
+"""Deterministic synthetic weights, each tensor a function of name and shape.
 
 The golden files were computed with these weights, so no trained checkpoint is needed to test a network.
 """
@@ -35,7 +35,10 @@ def tensor_values(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 @torch.no_grad()
 def fill_(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Overwrite every tensor of `state_dict` in place; integer tables other than counters stay as they are."""
+    """Overwrite every tensor of `state_dict` in place.
+
+    Integer tables other than counters stay as they are.
+    """
     for name, tensor in state_dict.items():
         if name.endswith("num_batches_tracked"):
             tensor.zero_()

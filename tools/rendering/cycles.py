@@ -1,4 +1,4 @@
-"""Scenes rendered by Cycles: a denoised colour pass, an alpha pass without light."""
+"""Scenes rendered by Cycles: denoised colours, and alpha without light."""
 
 import tempfile
 from collections.abc import Sequence

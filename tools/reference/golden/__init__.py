@@ -1,4 +1,4 @@
-"""Golden files: what each holds, computed again by this project's code, and how far apart the two are."""
+"""Golden files: stored quantities, computed again and compared."""
 
 from tools.reference.golden.check import Quantity, check_file
 

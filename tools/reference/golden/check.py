@@ -1,4 +1,4 @@
-"""Finding the check that belongs to a golden file, by the start of its name."""
+"""Checks of golden files, found by the start of their names."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ CHECKS = {
 
 @dataclass(frozen=True)
 class Quantity:
-    """One stored quantity: its largest difference from ours, and the most that is accepted."""
+    """Stored quantity: its largest difference from ours, and the tolerance."""
 
     name: str
     difference: float
@@ -51,7 +51,10 @@ def largest_difference(ours: np.ndarray, stored: np.ndarray) -> float:
 
 
 def relative_difference(ours: float, stored: float) -> float:
-    """Difference as a share of the stored value; 0 where both are 0 or both not a number."""
+    """Difference relative to the stored value.
+
+    0 where both are 0 or both not a number.
+    """
     if ours == stored or (math.isnan(ours) and math.isnan(stored)):
         return 0.0
     return abs(ours - stored) / abs(stored) if stored else math.inf
@@ -60,14 +63,20 @@ def relative_difference(ours: float, stored: float) -> float:
 def share_of_tolerance(
     name: str, ours: np.ndarray, stored: np.ndarray, *, absolute: float, relative: float
 ) -> Quantity:
-    """A quantity whose tolerance grows with the stored values, so that what is accepted is a share of at most 1."""
+    """Quantity as a share of tolerances that grow with stored values.
+
+    At most 1 is accepted.
+    """
     stored = stored.astype(np.float64)
     share = np.abs(ours - stored) / (absolute + relative * np.abs(stored)) if ours.shape == stored.shape else math.inf
     return Quantity(f"{name} (share of its tolerance)", float(np.max(share)), 1)
 
 
 def compare_losses(ours: Mapping[str, float], arrays: Arrays, prefix: str = "") -> list[Quantity]:
-    """All terms that are stored under names with this prefix and all of ours; one that either side lacks differs."""
+    """Differences of loss terms; a term that one side lacks differs.
+
+    Those that are stored under names with this prefix, and all of ours.
+    """
     ours = {prefix + name: loss for name, loss in ours.items()}
     stored = {key: float(array) for key, array in arrays.items() if key.startswith(prefix) and "loss" in key}
     quantities = []
@@ -78,7 +87,7 @@ def compare_losses(ours: Mapping[str, float], arrays: Arrays, prefix: str = "") 
 
 
 def find_check(name: str) -> Callable[[Path, Arrays], list[Quantity]]:
-    """The check for golden files called `name`; it gets the path and the arrays of one.
+    """Check for golden files called `name`, taking path and arrays.
 
     Raises:
         ValueError: this project has no such files.

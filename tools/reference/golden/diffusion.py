@@ -29,7 +29,7 @@ STAGES = {"plain_": "plain", "stage1_": "self_align_1", "stage2_": "self_align_2
 
 
 def check_schedule(path: Path, arrays: Arrays) -> list[Quantity]:
-    """Every number of the schedules and of the time encoding, to the last bit."""
+    """All numbers of schedules and time encoding, bit by bit."""
     quantities = []
     for key in (key for key in arrays if key.startswith("n")):
         schedule = Schedule.create(int(key[1:]), scale=0.2)
@@ -59,7 +59,7 @@ def check_losses(path: Path, arrays: Arrays) -> list[Quantity]:
 
 @torch.no_grad()
 def check_training(path: Path, arrays: Arrays) -> list[Quantity]:
-    """Times, noisy matte, estimate and losses of a pass of training in each stage."""
+    """Times, noisy matte, estimate and losses per stage of training."""
     model = filled(path.stem.split("_", 2)[2])
     noise, uniform = torch.from_numpy(arrays["noise"]), torch.from_numpy(arrays["uniform"])
     image, trimap = inputs(arrays)
@@ -86,7 +86,7 @@ def check_training(path: Path, arrays: Arrays) -> list[Quantity]:
 
 @torch.no_grad()
 def check_sampling(path: Path, arrays: Arrays) -> list[Quantity]:
-    """Sample with the stored noise; compare the result, the encoder's features and the steps on the way."""
+    """Sampling with stored noise: result, encoder features and intermediate steps."""
     variant, strategy = str(arrays["variant"]), Strategy.parse(str(arrays["strategy"]))
     model = copy(filled(variant))
     model.strategy = strategy

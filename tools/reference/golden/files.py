@@ -21,7 +21,7 @@ def load_golden(name: str) -> dict[str, np.ndarray]:
 
 
 def published_keys(network: str) -> list[list]:
-    """[name, shape, dtype] of every entry of a published state dict, in its order."""
+    """Published state dict's [name, shape, dtype], in order."""
     return json.loads((GOLDEN / f"{network}.keys.json").read_text())
 
 
@@ -31,5 +31,5 @@ def recorded_scores() -> dict[str, dict]:
 
 
 def key_list(model: nn.Module) -> list[list]:
-    """Names, shapes and types of a network in the form of the published key lists."""
+    """Names, shapes and types of a network, as published key lists."""
     return [[name, list(t.shape), str(t.dtype).removeprefix("torch.")] for name, t in model.state_dict().items()]

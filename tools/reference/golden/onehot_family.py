@@ -76,7 +76,7 @@ def golden_cheapmatting() -> CheapMatting:
 
 
 def checksum(model: nn.Module) -> int:
-    """Chained CRC-32 of all float tensors in the order of the state dict."""
+    """Chained CRC-32 of all float tensors, in state dict order."""
     value = 0
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
@@ -90,7 +90,7 @@ def tensors(case: Arrays) -> tuple[Tensor, Tensor]:
 
 
 def published_levels(alpha: np.ndarray, trimap: np.ndarray) -> np.ndarray:
-    """The published last step: known regions enforced, unknown ones cut down to 8 bits."""
+    """Published last step: known regions enforced, unknown ones truncated to 8 bits."""
     return np.where(is_unknown(trimap), (255 * alpha).astype(np.uint8), np.where(trimap == 255, 255, 0)).astype(
         np.uint8
     )
@@ -120,7 +120,7 @@ def capture(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
 
 
 def aematter_pass(model: AEMatter, image: Tensor, trimap: Tensor) -> tuple[np.ndarray, dict[str, Tensor]]:
-    """Alpha (H, W) of a whole-image pass, and its inner results by their golden names."""
+    """Whole-image alpha (H, W), and inner results by golden names."""
     modules = {"stem_half": model.start_conv, "pyramid": model.trans, "sem": model.apptrans, "emb": model.emb}
     modules |= {f"aeal{i}_padded": getattr(model, f"trans{i}") for i in (1, 2, 3)}
     decoder = ("dec32", "dec16", "dec8", "dec4")
@@ -132,7 +132,7 @@ def aematter_pass(model: AEMatter, image: Tensor, trimap: Tensor) -> tuple[np.nd
 
 
 def cheapmatting_pass(model: CheapMatting, image: Tensor, trimap: Tensor) -> tuple[np.ndarray, dict[str, Tensor]]:
-    """Alpha (H, W) of a whole-image pass, and its inner results by their golden names."""
+    """Whole-image alpha (H, W), and inner results by golden names."""
     modules = {name: getattr(model, name) for name in CHEAPMATTING_STEPS if not name.startswith("cell")}
     with capture(modules | {f"cell{i}": cell for i, cell in enumerate(model.cells)}) as found:
         alpha = model(image, trimap).alpha[0, 0].numpy()
@@ -146,7 +146,7 @@ def build(kind: str) -> AEMatter | CheapMatting:
 
 
 def check_inference(path: Path, arrays: Arrays) -> list[Quantity]:
-    """Compare the whole-image pass, the bounded one, 8-bit levels, augmentation and features with what is stored."""
+    """Whole-image and bounded passes, levels, augmentation and features."""
     kind = path.name.split("_")[0]
     model = build(kind)
     image, trimap = tensors(arrays)

@@ -30,7 +30,7 @@ ZERO_IN_THEORY = "decoder.matting_head.matting_convs.0.bias"  # a batch norm fol
 
 
 def check_criterion(path: Path, arrays: Arrays) -> list[Quantity]:
-    """The four terms on their own and the gradient of their sum, in two cases."""
+    """The four terms and the gradient of their sum, two cases."""
     quantities = []
     for case in ("a_", "b_"):
         pred, target, unknown = (torch.from_numpy(arrays[case + name]) for name in ("pred", "target", "sample_map"))
@@ -45,7 +45,10 @@ def check_criterion(path: Path, arrays: Arrays) -> list[Quantity]:
 
 
 def routed_backbone() -> ViT:
-    """MEMatte-S up to its first routed block, in training mode, with the golden weights."""
+    """MEMatte-S up to its first routed block, in training mode.
+
+    With the golden weights.
+    """
     vit = ViT(depth=3, global_blocks=[2], routed=True)
     fill_({f"backbone.{name}": value for name, value in vit.state_dict().items()})
     return vit.train()
@@ -53,7 +56,10 @@ def routed_backbone() -> ViT:
 
 @torch.no_grad()
 def check_policy_attention(path: Path, arrays: Arrays) -> list[Quantity]:
-    """The routed block and its parts on random tokens. Outputs may be stored with every n-th channel only."""
+    """The routed block and its parts on random tokens.
+
+    Outputs may be stored with every n-th channel only.
+    """
     vit = routed_backbone()
     block = vit.blocks[2]
     x, logits = torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["attn_logits"])

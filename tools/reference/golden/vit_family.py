@@ -43,7 +43,7 @@ def build(kind: str) -> ViTMatte:
 
 
 def check_inference(path: Path, arrays: Arrays) -> list[Quantity]:
-    """Encode and decode the stored image, tile by tile, and compare all that is stored."""
+    """Encoding and tiled decoding of the stored image, fully compared."""
     model = build("_".join(path.name.split("_")[:2]))
     image = torch.from_numpy(arrays["image"]).permute(2, 0, 1)[None]
     trimap = torch.from_numpy(arrays["trimap"])[None, None]
@@ -83,7 +83,7 @@ def _compare(arrays: Arrays, alpha: np.ndarray, encoding: Encoding, extended: Te
 
 
 def _decode_extended(model: ViTMatte, encoding: Encoding, image: Tensor, trimap: Tensor) -> Tensor:
-    """Result of the published tiling: the decoder on zero-extended multiples of 512 px."""
+    """Published tiling: the decoder on zero-extended multiples of 512 px."""
     height, width = (-(-side // 32) * 32 for side in encoding.tokens.shape[1:3])
     tokens = torch.zeros(1, height, width, encoding.tokens.shape[-1])
     tokens[:, : encoding.tokens.shape[1], : encoding.tokens.shape[2]] = encoding.tokens
