@@ -54,6 +54,21 @@ def test_the_band_reaches_the_true_edge_of_a_badly_drawn_mask() -> None:
     assert (trimap == 128).mean() < 0.25
 
 
+def test_gaps_that_a_rough_mask_covers_are_unknown() -> None:
+    alpha = disc(120)
+    for dx in (-30, 0, 30):
+        cv2.circle(alpha, (160 + dx, 160), 9, 0, -1)
+    trimap = adaptive_trimap(photograph(alpha), disc(120))
+    gaps = (alpha == 0) & (disc(120) > 0)
+    assert (trimap[gaps] == 128).mean() > 0.97
+    assert (trimap[alpha == 255] == 255).mean() > 0.6
+
+
+def test_an_object_of_the_colours_of_its_surroundings_keeps_a_middle() -> None:
+    trimap = adaptive_trimap(photograph(np.zeros((SIDE, SIDE), np.uint8)), disc(120))
+    assert (trimap[disc(120) == 255] == 255).mean() > 0.2
+
+
 def test_colours_that_do_not_tell_give_a_band_of_medium_width() -> None:
     grey = np.full((SIDE, SIDE, 3), 120, np.uint8)
     assert 8 <= reach(adaptive_trimap(grey, disc(80)), -1) <= 20

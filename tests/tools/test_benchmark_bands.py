@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.benchmark_bands import main, masks
+from tools.benchmark_bands import main, masks, opaque_share
 
 
 def test_the_table_has_a_row_per_kind_of_mask(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -17,9 +17,16 @@ def test_the_table_has_a_row_per_kind_of_mask(tmp_path: Path, capsys: pytest.Cap
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| mask | auto | 8 | 16 | 32 |"
     kinds = [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]]
-    assert kinds == ["exact", "displaced 4 px", "displaced 8 px", "polygon"]
+    assert kinds == ["exact", "displaced 4 px", "displaced 8 px", "polygon", "mean"]
     assert "100.0 %" in lines[2]
     assert main(["--data-dir", str(tmp_path / "nothing")]) == 2
+
+
+def test_pictures_without_a_body_can_be_left_out() -> None:
+    haze = np.full((8, 8), 90, np.uint8)
+    haze[:2] = 255
+    assert opaque_share(haze) == 0.25
+    assert opaque_share(np.zeros((8, 8), np.uint8)) == 0
 
 
 def test_masks_are_displaced_by_what_they_say() -> None:
