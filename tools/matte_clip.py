@@ -49,6 +49,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=Fraction(25),
         help="frames per second of a video made from a folder: 25, 23.976, 30000/1001 (default: %(default)s)",
     )
+    output.add_argument(
+        "--steady",
+        type=float,
+        default=0.0,
+        metavar="STRENGTH",
+        help="draw alpha towards that of the frame before, where this predicts the picture: 0 (off, default) to less "
+        "than 1, for example 0.7; such a clip is not resumed",
+    )
     cli.add_json(output)
     return parser.parse_intermixed_args(argv)
 
@@ -74,11 +82,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         weights = cli.choose_weights(args)
-        origin = {**cli.origin(args, weights), "masks": str(args.masks is not None)}
+        origin = {**cli.origin(args, weights), "masks": str(args.masks is not None), "steady": str(args.steady)}
         outputs = cli.make_outputs(args, [args.output_kind], origin=origin)
         guide = args.trimaps or args.masks
         is_mask = args.masks is not None
-        job = open_job(args.clip, guide, is_mask, args.output, outputs, args.rate, cli.band(args), weights, [args.json])
+        job = open_job(
+            args.clip,
+            guide,
+            is_mask,
+            args.output,
+            outputs,
+            args.rate,
+            cli.band(args),
+            args.steady,
+            read=weights,
+            written=[args.json],
+        )
         predictor = cli.make_predictor(args, weights)
     except (ValueError, OSError, MemoryError) as error:
         logger.error("%s", error or type(error).__name__)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from data.products.clips import (
     pair_frames,
     write_video,
 )
+from data.products.steady import Steady
 from data.records import fingerprint
 from data.trimap import snap_trimap
 from engine.batch.folders import Predicts
@@ -42,6 +43,8 @@ class ClipJob:
         output: a video file by its suffix, else the folder of the frames.
         rate: frames per second where the clip does not say it.
         band: of the trimaps made from masks.
+        steadiness: strength of `Steady`, 0 for every frame by itself. A steadied clip is not resumed: each frame
+            depends on the one before.
     """
 
     clip: Clip
@@ -51,8 +54,10 @@ class ClipJob:
     outputs: Outputs
     rate: Fraction = Fraction(25)
     band: Band = FOLLOWS
+    steadiness: float = 0.0
 
     def __post_init__(self) -> None:
+        Steady(self.steadiness)  # refuses strengths out of range before anything is written
         if len(self.outputs.kinds) != 1:
             raise ValueError(f"a clip is written as one kind, not {', '.join(self.outputs.kinds)}")
         if not self.is_video:
@@ -99,6 +104,7 @@ def open_job(
     outputs: Outputs,
     rate: Fraction,
     band: Band = FOLLOWS,
+    steadiness: float = 0.0,
     read: Iterable[Path | None] = (),
     written: Iterable[Path | None] = (),
 ) -> ClipJob:
@@ -107,7 +113,7 @@ def open_job(
     Args:
         read, written: further files of the command, for example a checkpoint and a summary.
     """
-    job = ClipJob(open_clip(clip), open_clip(guide), guide_is_mask, output, outputs, rate, band)
+    job = ClipJob(open_clip(clip), open_clip(guide), guide_is_mask, output, outputs, rate, band, steadiness)
     backgrounds, read, written = outputs.background.files if outputs.background else (), tuple(read), tuple(written)
     check_outputs([output, *filter(None, written)], [clip, guide, *backgrounds, *filter(None, read)])
     if not job.is_video and output.suffix:
@@ -147,9 +153,10 @@ def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = 
     for folder in {job.folder, job.output.parent}:
         remove_leftovers(folder)
     made = total = 0
+    steady = Steady(job.steadiness) if job.steadiness else None
     for frame, guide in pair_frames(job.clip, job.guide):
         total += 1
-        made += _matte(predictor, job, frame, guide)
+        made += _matte(predictor, job, frame, guide, steady)
         advance()
     if total == 0:
         raise FileError("the clip has no frames")
@@ -162,20 +169,22 @@ def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = 
     return made, total
 
 
-def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame) -> bool:
+def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame, steady: Steady | None) -> bool:
     """Make the file of one frame; False if it is finished already."""
     image, values = frame.pixels(), np.ascontiguousarray(guide.pixels()[..., 0])
     if values.shape != image.shape[:2]:
         sizes = [f"{shape[1]} x {shape[0]}" for shape in (values.shape, image.shape)]
         raise FileError(f"frame {frame.number}: trimap or mask is {sizes[0]}, but the frame is {sizes[1]}")
     output, inputs = job.folder / f"{frame.name}.png", fingerprint([image, values])
-    if job.frame_path(frame).exists() and job.outputs.complete(output, inputs):
+    if steady is None and job.frame_path(frame).exists() and job.outputs.complete(output, inputs):
         return False
     if job.guide_is_mask:
         trimap = job.band.trimap(image, binary(values))
     else:
         trimap = snap_trimap(values)
     matte = predictor.run(image, trimap, frame.name)
+    if steady is not None:
+        matte = replace(matte, alpha=steady(image, trimap, matte.alpha))
     job.outputs.write(output, None, image, trimap, matte.alpha, matte.keep_over_picture(), inputs=inputs)
     return True
 

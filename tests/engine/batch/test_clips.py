@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from data.bands import Band
-from data.files import FileError
+from data.files import FileError, read_alpha
 from data.products.backgrounds import Background
 from data.products.clips import open_clip, write_video
 from engine.batch.clips import open_job, run_clip
@@ -68,6 +69,18 @@ def test_interrupted_and_resumed_gives_the_same_as_at_once(clip):
     assert [frame.time for frame in resumed] == [1000 * number for number in range(10)]  # the clip's time base
     assert all(np.array_equal(a.pixels(), b.pixels()) for a, b in zip(resumed, whole, strict=True))
     assert not list(clip.glob("*.frames"))
+
+
+def test_steadied_frames_follow_those_before_and_are_made_anew(clip):
+    run_clip(TrimapAsAlpha(), job(clip, "alone", "alpha"))
+    steadied = replace(job(clip, "steady", "alpha"), steadiness=0.8)
+    assert run_clip(TrimapAsAlpha(), steadied) == (10, 10)
+    alone, steady = ([read_alpha(path) for path in sorted((clip / name).iterdir())] for name in ("alone", "steady"))
+    assert np.array_equal(alone[0], steady[0])
+    assert not np.array_equal(alone[5], steady[5])
+    assert run_clip(TrimapAsAlpha(), steadied) == (10, 10)
+    with pytest.raises(ValueError, match="out of range"):
+        replace(steadied, steadiness=1.0)
 
 
 @pytest.mark.parametrize("kind, pixel_format", [("alpha", "gray"), ("rgba", "bgra"), ("foreground", "bgr0")])
