@@ -32,9 +32,14 @@ CONTRAST = 0.3  # difference of likeness between the sides below which colours d
 CONFIRMED, MOST_PARTS = 0.75, 50  # likeness that confirms a small part; small parts looked at
 FRAME_PX = 4.0  # an object that ends so near to the frame is taken to reach it
 HOLES_PX = 1024  # longer side of the picture that holes are looked for on
+CORNER_PX, ROUNDED_PX = 20.0, 1.5  # outlines with fewer corners than one per so many pixels are drawn by hand
 COLOUR_STEP, COLOUR_BLUR = 10, 0.8  # levels of a bin of colours; deviation of the blur over bins
-HOLE_WINDOW = 5  # side in pixels of the window that is looked at around each pixel
-HOLE_SHARES = (0.15, 0.25, 0.5)  # of foreign colours in it that make a hole: the first that leaves enough of the object
+HOLE_WINDOW, HOLE_SHARE = (
+    5,
+    0.15,
+)  # side in pixels of the window around each pixel, and the share of a gap's pixels in it
+LARGEST_GAP_PX = 25  # larger parts of foreign colours are taken to be the object's: a user would have left them out
+AROUND_PX, LEAST_OWN, GAP_CONTRAST = 20, 0.05, 15.0  # reach, share and difference in levels of the object around a gap
 MOST_HOLES = 0.7  # of the object's middle; beyond it colours do not tell
 HOLE_ROUNDS = 2  # without the first holes the object's colours are purer
 
@@ -80,7 +85,8 @@ def adaptive_trimap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
         (BACKGROUND, values == 0, measured.outer, 1 - measured.likeness),
     ):
         trimap[_core(side, np.maximum(widths * scale, 1.5), like)] = level
-    trimap[holes(image, trimap)] = UNKNOWN
+    if drawn_by_hand(values):
+        trimap[holes(image, trimap)] = UNKNOWN
     return trimap
 
 
@@ -258,6 +264,20 @@ def _widths(profile: np.ndarray, inside: bool, undecided: np.ndarray) -> np.ndar
     return cv2.blur(cv2.dilate(widths, np.ones((3, 3), np.uint8)), (3, 3))
 
 
+def drawn_by_hand(values: np.ndarray) -> bool:
+    """True if the outlines of a mask (H, W) have few corners: polygons and strokes of a brush, not a segmentation."""
+    scale = max(1.0, max(values.shape) / HOLES_PX)
+    size = tuple(max(1, round(side / scale)) for side in values.shape[::-1])
+    inside = (cv2.resize(values, size, interpolation=cv2.INTER_NEAREST) >= UNKNOWN).astype(np.uint8)
+    outlines = [
+        outline
+        for outline in cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
+        if len(outline) >= CORNER_PX
+    ]
+    corners = sum(len(cv2.approxPolyDP(outline, ROUNDED_PX, True)) for outline in outlines)
+    return sum(map(len, outlines)) > CORNER_PX * corners
+
+
 def holes(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
     """Parts of the object's middle whose colours are at least as common in the surroundings.
 
@@ -274,26 +294,37 @@ def holes(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
     scale = max(1.0, max(trimap.shape) / HOLES_PX)
     size = tuple(max(1, round(side / scale)) for side in trimap.shape[::-1])
     levels = cv2.resize(trimap, size, interpolation=cv2.INTER_NEAREST)
-    colours = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB) // COLOUR_STEP
+    pixels = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    colours = pixels // COLOUR_STEP
     middle, bins = levels == FOREGROUND, 255 // COLOUR_STEP + 1
     at = (colours[..., 0].astype(np.int32) * bins + colours[..., 1]) * bins + colours[..., 2]
+    colours = pixels.astype(np.float32)
     found = np.zeros(middle.shape, bool)
     for _ in range(HOLE_ROUNDS):
         ours, theirs = (_shares(at[side], bins) for side in (middle & ~found, levels == BACKGROUND))
-        found |= _gaps(middle, (theirs > ours)[at])
+        found |= _gaps(middle, (theirs > ours)[at], colours)
     whole = cv2.resize(found.astype(np.uint8), trimap.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     return whole & (trimap == FOREGROUND)
 
 
-def _gaps(middle: np.ndarray, foreign: np.ndarray) -> np.ndarray:
-    """Parts of the middle with many pixels of foreign colour; none where they would be most of it. All (h, w) bool."""
+def _gaps(middle: np.ndarray, foreign: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Small parts of the middle whose colour is foreign, and differs from that of the object around them.
+
+    Args:
+        middle, foreign: (h, w) bool.
+        colours: (h, w, 3) float32, Lab of 8 bits.
+    """
+    own = (middle & ~foreign).astype(np.float32)
+    around = (2 * AROUND_PX + 1,) * 2
+    share = cv2.blur(own, around)
+    mean = cv2.blur(colours * own[..., None], around) / np.maximum(share, 1e-6)[..., None]
+    differs = np.linalg.norm(colours - mean, axis=2) > GAP_CONTRAST
+    foreign = middle & foreign & differs & (share > LEAST_OWN)
+    large = cv2.morphologyEx(foreign.astype(np.uint8), cv2.MORPH_OPEN, np.ones((LARGEST_GAP_PX,) * 2, np.uint8)) > 0
     window = (HOLE_WINDOW, HOLE_WINDOW)
-    shares = cv2.blur((middle & foreign).astype(np.float32), window)
-    for share in HOLE_SHARES:
-        gaps = middle & (cv2.dilate((shares > share).astype(np.uint8), np.ones(window, np.uint8)) > 0)
-        if np.count_nonzero(gaps) <= MOST_HOLES * np.count_nonzero(middle):
-            return gaps
-    return np.zeros_like(middle)
+    shares = cv2.blur((foreign & ~large).astype(np.float32), window)
+    gaps = middle & (cv2.dilate((shares > HOLE_SHARE).astype(np.uint8), np.ones(window, np.uint8)) > 0)
+    return gaps if np.count_nonzero(gaps) <= MOST_HOLES * np.count_nonzero(middle) else np.zeros_like(middle)
 
 
 def _shares(at: np.ndarray, bins: int) -> np.ndarray:
