@@ -113,7 +113,7 @@ def build(models: Models, samples: dict[str, Path], folder: Path) -> gr.Blocks:
         status = gr.Markdown(elem_id="status")
         with gr.Row():
             with gr.Column():
-                photograph = gr.File(label="photograph", elem_id="photograph", height=120)
+                photograph = gr.File(label="photograph (drop, choose or paste)", elem_id="photograph", height=120)
                 sample = gr.Dropdown(["", *samples], value="", label="or a sample")
                 view = gr.HTML(editor(None))
                 with gr.Row():
@@ -209,9 +209,9 @@ class _Steps:
         try:
             progress(0.05, "trimap")
             self._trimap(session, marks, mask, trimap, band)
-            progress(0.2, "network")
+            progress(0.15, "model")
             predictor = self.models.get(model, cap, working_size)
-            session.run(predictor)
+            session.run(predictor, lambda share: progress(0.2 + 0.6 * share, "network"))
             progress(0.8, "cut-out")
             over = Background.parse(behind or background.strip()) if behind or background.strip() else None
             cutout = session.cutout_view(over)

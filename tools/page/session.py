@@ -7,6 +7,7 @@ import base64
 import binascii
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,12 +148,12 @@ class Session:
         self.trimap, self.matte = made, None
         return made
 
-    def run(self, predictor: Predictor) -> Matte:
-        """Matte the photograph by its trimap."""
+    def run(self, predictor: Predictor, progress: Callable[[float], object] | None = None) -> Matte:
+        """Matte the photograph by its trimap; `progress` is called with the share of the network that is done."""
         if self.trimap is None:
             raise ValueError("make a trimap first")
         start = time.perf_counter()
-        self.matte = predictor.run(self.image, self.trimap, self.path.stem)
+        self.matte = predictor.run(self.image, self.trimap, self.path.stem, progress)
         self.seconds = time.perf_counter() - start
         return self.matte
 

@@ -1,5 +1,6 @@
 """The page in a real browser, driven as a user would."""
 
+import base64
 import os
 import shutil
 import zlib
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.files import read_alpha
+from data.files import image_size, read_alpha
 from tools import cli
 
 gradio = pytest.importorskip("gradio", reason="the page needs requirements-app.txt")
@@ -185,6 +186,44 @@ def test_one_pixel_and_strokes_of_one_kind(visit, tmp_path: Path) -> None:
     draw(page, "surroundings", (0.15, 0.05), (0.12, 0.5))
     page.locator("#run").click()
     assert "no stroke marks the object" in says(page, "no stroke")
+
+
+PASTE = """data => {
+    const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0)), held = new DataTransfer();
+    held.items.add(new File([bytes], "image.jpg", { type: "image/jpeg" }));
+    document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: held, bubbles: true }));
+}"""
+
+
+def test_a_photograph_is_pasted_and_another_one_over_it(visit) -> None:
+    page = visit()
+    for path, size in ((ASTRONAUT, "512 x 512"), (cli.ROOT / "samples" / "original" / "fur.jpg", None)):
+        page.evaluate(PASTE, base64.b64encode(path.read_bytes()).decode())
+        height, width = image_size(path)
+        says(page, size or f"{width} x {height} pixels. Mark")
+        page.wait_for_selector("#marks")
+
+
+def test_strokes_are_undone_one_by_one_and_a_box_ends_at_the_frame(visit) -> None:
+    page = visit()
+    upload(page, ASTRONAUT)
+    page.wait_for_selector("#marks")
+    states = [page.evaluate("window.readMarks()")]
+    for y in (0.3, 0.6):
+        draw(page, "object", (0.3, y), (0.6, y))
+        states.append(page.evaluate("window.readMarks()"))
+    page.locator("[data-tool=clear]").click()
+    assert page.evaluate("window.readMarks()") == states[0]
+    for expected in (states[2], states[1], states[0], states[0]):
+        page.locator("[data-tool=undo]").click()
+        assert page.evaluate("window.readMarks()") == expected
+    draw(page, "box", (0.2, 0.05), (1.3, 1.2))
+    page.locator("#look").click()
+    assert "red band" in says(page, "red band", "⚠")
+    page.locator("[data-tool=clear]").click()
+    draw(page, "box", (0.5, 0.5), (0.5, 0.5))
+    page.locator("#look").click()
+    assert "draw a box" in says(page, "⚠")
 
 
 def test_two_people_and_a_closed_browser(visit, tmp_path: Path) -> None:

@@ -89,7 +89,10 @@ def test_views_and_files_of_a_matte(session: Session, marks: Marks, tmp_path: Pa
     with pytest.raises(ValueError, match="run the network first"):
         session.write(next(iter(KINDS)), tmp_path)
     predictor = Predictor(small_mematte(), device="cpu")
-    matte = session.run(predictor)
+    shares: list[float] = []
+    matte = session.run(predictor, shares.append)
+    assert shares[-1] == 1.0
+    assert shares == sorted(shares)
     assert "120 x 80 pixels in" in session.summary(predictor)
     assert session.alpha_view().shape == (80, 120)
     assert session.cutout_view().shape == session.trimap_view().shape == (80, 120, 3)
