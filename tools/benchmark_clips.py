@@ -11,6 +11,7 @@ Exit codes: 0 all done, 2 wrong arguments.
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--strengths", type=float, nargs="+", default=[0.0, 0.5, 0.7, 0.9], metavar="S", help="of --steady"
     )
+    parser.add_argument("--motion", type=float, default=1.0, metavar="X", help="factor of all speeds (default 1)")
     parser.add_argument(
         "--backgrounds",
         type=Path,
@@ -59,7 +61,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def composed(kind: str, count: int, backgrounds: Path) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
+def composed(
+    kind: str, count: int, backgrounds: Path, motion: float = 1.0
+) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
     """Frames (H, W, 3) uint8 of a moving object with true alphas (H, W) float32; the same for the same arguments."""
     import cv2
     import numpy as np
@@ -76,13 +80,13 @@ def composed(kind: str, count: int, backgrounds: Path) -> "Iterator[tuple[np.nda
     texture, behind = (read_image(photographs[rng.integers(len(photographs))]) for _ in range(2))
     layer = draw_foreground(kind, (HEIGHT, WIDTH), rng, texture).astype(np.float32) / 255
     layer[..., :3] *= layer[..., 3:]  # premultiplied, so that moving it mixes no colours of transparent pixels
-    wide = HEIGHT, WIDTH + round(PAN_PX * count) + 1
+    wide = HEIGHT, WIDTH + math.ceil(motion * PAN_PX * count)
     background = random_part(behind, wide, covering_ratio(behind, wide), rng).astype(np.float32) / 255
     for number in range(count):
-        moved = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), TURN_DEGREES * number, 1)
-        moved[:, 2] += np.array(DRIFT_PX) * (number - count / 2)
+        moved = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), motion * TURN_DEGREES * number, 1)
+        moved[:, 2] += motion * np.array(DRIFT_PX) * (number - count / 2)
         over = cv2.warpAffine(layer, moved, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
-        panned = np.float32([[1, 0, -PAN_PX * number], [0, 1, 0]])
+        panned = np.float32([[1, 0, -motion * PAN_PX * number], [0, 1, 0]])
         under = cv2.warpAffine(background, panned, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
         alpha = np.clip(over[..., 3], 0, 1)
         image = 255 * (over[..., :3] + under * (1 - alpha[..., None])) + rng.normal(0, NOISE, under.shape)
@@ -125,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         predictor = Predictor(build_model(shipped_config(args.checkpoint)), args.checkpoint)
         for kind in KINDS:
             steadied = {strength: (Steady(strength), Errors()) for strength in args.strengths}
-            for image, true in composed(kind, args.frames, args.backgrounds):
+            for image, true in composed(kind, args.frames, args.backgrounds, args.motion):
                 trimap = trimap_from_alpha(true, *BAND_PX)
                 alpha = predictor.predict(image, trimap)
                 for steady, errors in steadied.values():

@@ -1,8 +1,8 @@
 """Steadier mattes of clips: the matte of the frame before, moved along with the picture, as a guide.
 
-Matting frame by frame flickers in hair and at soft edges. Inside the unknown band, and where the frame before, moved by
-optical flow (DIS, Kroeger et al. 2016), predicts the colours of this one, alpha is drawn towards that of the frame
-before. Known pixels stay exact, and at a cut the clip begins anew.
+Matting frame by frame flickers in hair and at soft edges. Inside the unknown band alpha is drawn towards that of the
+frame before, moved along with the object (optical flow DIS, Kroeger et al. 2016, averaged over the object around each
+pixel), where this predicts the object's colours. Known pixels stay exact, and at a cut the clip begins anew.
 """
 
 from dataclasses import dataclass, field
@@ -12,10 +12,12 @@ import numpy as np
 
 from data.trimap import UNKNOWN
 
-FLOW_PX = 512  # longer side of the picture that motion is measured on
-COLOUR_LEVELS = 10.0  # difference of colours at which a pixel of the frame before counts by exp(-1)
-ALPHA_CHANGE = 0.25  # change of alpha at which it counts by exp(-1): larger ones are seldom flicker
+FLOW_PX = 512  # longer side of the picture that motion is measured on; the next two are pixels of it
+MOTION_PX, MATCH_PX = 20.0, 4.0  # deviations of the windows over which motion, and match of colours, are averaged
+COLOUR_LEVELS = 20.0  # difference of the object's colours at which the frame before counts by exp(-1)
+ALPHA_CHANGE = 0.5  # change of alpha at which it does: larger ones are seldom flicker
 CUT_LEVELS = 30.0  # mean difference of colours in the band that means a cut
+LEAST_WEIGHT = 1e-3  # of pixels without the object, so that motion is known everywhere
 
 
 @dataclass
@@ -52,33 +54,48 @@ class Steady:
         return alpha
 
     def _guided(self, image: np.ndarray, unknown: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-        moved = _backwards(image, self._picture)
-        before, picture = (
-            cv2.remap(values, moved, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            for values in (self._alpha, self._picture)
-        )
-        difference = cv2.blur(cv2.absdiff(image, picture).mean(axis=2, dtype=np.float32), (3, 3))
-        if difference[unknown].mean() > CUT_LEVELS:
+        height, width = unknown.shape
+        size = _reduced_size(height, width)
+        small, small_before = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (image, self._picture))
+        weight = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) + LEAST_WEIGHT
+        flow = _average(_flow(small, small_before), weight, MOTION_PX)
+        predicted = cv2.remap(small_before, _places(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        difference = cv2.absdiff(small, predicted).mean(axis=2, dtype=np.float32)
+        band = cv2.resize(unknown.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        if band.any() and difference[band].mean() > CUT_LEVELS:
             return alpha
-        change = before - alpha
-        weight = np.exp(-((difference / COLOUR_LEVELS) ** 2) - (change / ALPHA_CHANGE) ** 2)
-        return np.where(unknown, alpha + self.strength * weight * change, alpha)
+        match = np.exp(-((_average(difference, weight, MATCH_PX) / COLOUR_LEVELS) ** 2))
+        match = cv2.resize(match, (width, height), interpolation=cv2.INTER_LINEAR)
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+        flow *= np.float32([width / size[0], height / size[1]])
+        change = cv2.remap(self._alpha, _places(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) - alpha
+        steadied = alpha + self.strength * match * np.exp(-((change / ALPHA_CHANGE) ** 2)) * change
+        return np.where(unknown, steadied, alpha).astype(np.float32)
 
 
-def _backwards(image: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Places (H, W, 2) float32, as x and y, in the frame before that the pixels of this one come from."""
-    height, width = image.shape[:2]
+def _reduced_size(height: int, width: int) -> tuple[int, int]:
+    """Width and height of the picture that motion is measured on."""
     scale = max(1.0, max(height, width) / FLOW_PX)
-    size = max(round(width / scale), 1), max(round(height / scale), 1)
-    grey = [
-        cv2.cvtColor(cv2.resize(x, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY) for x in (image, before)
-    ]
-    if min(size) < 16:  # too small for the pyramid of the flow
-        flow = np.zeros((*size[::-1], 2), np.float32)
-    else:
-        flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)
-    flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(
-        [width, height] / np.array(size)
-    )
-    places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
-    return (places + flow).astype(np.float32)
+    return max(round(width / scale), 1), max(round(height / scale), 1)
+
+
+def _flow(image: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Way (h, w, 2) float32, as x and y, from the pixels of a picture to where they were in the one before."""
+    if min(image.shape[:2]) < 16:  # too small for the pyramid of the flow
+        return np.zeros((*image.shape[:2], 2), np.float32)
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (image, before)]
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)
+
+
+def _average(values: np.ndarray, weight: np.ndarray, deviation_px: float) -> np.ndarray:
+    """Average over a Gaussian window, weighted; (h, w) or (h, w, 2), and (h, w)."""
+    total = cv2.GaussianBlur(weight, (0, 0), deviation_px)
+    if values.ndim == 3:
+        weight, total = weight[..., None], total[..., None]
+    return cv2.GaussianBlur(values * weight, (0, 0), deviation_px) / total
+
+
+def _places(flow: np.ndarray) -> np.ndarray:
+    """Places (h, w, 2) that a flow leads to."""
+    height, width = flow.shape[:2]
+    return flow + np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
