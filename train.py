@@ -6,6 +6,7 @@ Exit codes: 0 done, or stopped by SIGTERM, SIGHUP or Ctrl-C after writing a chec
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ examples:
 Relative data folders are looked up in the folder that the environment variable MATTING_DATA names.
 A config is Python code, and is run: use only config files that you trust.
 """
+
+
+MAX_PROCESSES = 64  # of one machine
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -61,8 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     if args.num_gpus < 1 or not 0 <= args.machine_rank < args.num_machines:
         parser.error("--num-gpus must be at least 1, and --machine-rank from 0 to --num-machines - 1")
+    if args.num_gpus > MAX_PROCESSES:
+        parser.error(f"--num-gpus {args.num_gpus} processes on one machine are too many: at most {MAX_PROCESSES}")
     if args.num_machines > 1 and args.dist_url == "auto":
         parser.error("several machines need --dist-url tcp://HOST:PORT, the same on each")
+    address = re.fullmatch(r"tcp://.+:(\d{1,5})", args.dist_url)
+    if args.dist_url != "auto" and not (address and int(address[1]) < 2**16):
+        parser.error(f"--dist-url {args.dist_url}: write tcp://HOST:PORT")
     try:
         from engine.training.command import Options, start  # imports torch: only after the arguments are understood
 

@@ -179,10 +179,34 @@ def test_errors_are_one_line(tmp_path, caplog, capsys, args, code, message):
 
 
 def test_wrong_arguments():
-    for args in (["--num-gpus", "0"], ["--machine-rank", "1"], ["--num-machines", "2"]):
+    several = ["--num-machines", "2", "--dist-url"]
+    for args in (
+        ["--num-gpus", "0"],
+        ["--num-gpus", "99999"],
+        ["--machine-rank", "1"],
+        several[:2],
+        [*several, "host:29500"],
+        [*several, "tcp://host"],
+        [*several, "tcp://host:99999"],
+    ):
         with pytest.raises(SystemExit) as exit_:
             main(["--config-file", TINY, *args])
         assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])
+@pytest.mark.parametrize("value", ["x", None])
+def test_an_environment_that_makes_no_sense_is_one_line(monkeypatch, caplog, tmp_path, name, value):
+    for key in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(key, "0")
+    for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(key, "2")
+    monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    if name == "LOCAL_RANK" and not value:
+        return  # then it is no launcher's
+    with pytest.raises(SystemExit) as exit_:
+        main(["--config-file", str(ROOT / TINY), f"train.output_dir={tmp_path}"])
+    assert exit_.value.code == 2 and f"{name} in the environment" in caplog.messages[-1]
 
 
 def test_an_output_folder_that_cannot_be_made_is_one_line(tmp_path, caplog):

@@ -14,7 +14,8 @@ from data.files import reason
 from engine.build import load_config
 from engine.messages import OneLine, log_to_terminal
 from engine.training.manifest import NAME_KEY
-from engine.training.processes import claim_device, join_group, launch
+from engine.training.processes import check_environment, claim_device, join_group, launch
+from engine.training.run_folder import check_run_folder
 from engine.training.session import evaluate, train
 from engine.training.settings import check_settings
 from engine.training.trainer import NonFiniteLoss
@@ -95,6 +96,8 @@ def _work(args: Options) -> None:
     if not isinstance(OmegaConf.select(config, "train.output_dir", throw_on_missing=False), str):
         raise ValueError(f"{args.config_file}: these settings have no train.output_dir, where a run keeps its files")
     check_settings(config)
+    check_environment()
+    check_run_folder(Path(config.train.output_dir))
     join_group(claim_device(config.train.device))
     _log_to(Path(config.train.output_dir))
     if args.eval_only:

@@ -23,6 +23,18 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP
 _TIMEOUT = timedelta(minutes=60)  # a validation of large pictures may keep one process longer than the others
 
 
+def check_environment() -> None:
+    """Refuse a launcher's variables that are no numbers, or lack one of them.
+
+    Raises:
+        ValueError: names the first one.
+    """
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE") if "LOCAL_RANK" in os.environ else ():
+        value = os.environ.get(name)
+        if value is None or not value.isdecimal():
+            raise ValueError(f"{name} in the environment is {value!r}, no number; use torchrun, or unset LOCAL_RANK")
+
+
 def claim_device(name: str) -> torch.device:
     """Device of this process, made current if it is a GPU.
 

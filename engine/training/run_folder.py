@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data.files import reason
+from data.files import check_file, reason
 from modeling.checkpoints.files import CheckpointError, one_line
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,17 @@ def _let_go() -> None:
 
 
 os.register_at_fork(after_in_child=_let_go)
+
+
+def check_run_folder(folder: Path) -> None:
+    """Refuse pipes, devices and files of the kernel in the place of files; opening one may wait for ever.
+
+    Raises:
+        ValueError: names the first one.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if os.path.exists(path) and not path.is_dir():
+            check_file(path, math.inf)
 
 
 def numbered_checkpoints(folder: Path) -> list[Path]:

@@ -4,9 +4,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+_WHOLE_UP_TO = {"seed": (0, 2**31 - 1), "total_batch_size": (1, 100_000)}
 _WHOLE = {  # smallest allowed value
-    "seed": 0,
-    "total_batch_size": 1,
     "accumulate": 1,
     "max_iter": 1,
     "checkpoint_period": 1,
@@ -39,6 +38,10 @@ def check_settings(config: DictConfig) -> None:
     train = OmegaConf.select(config, "train")
     if not isinstance(train, DictConfig):
         raise ValueError("the config has no 'train' with the settings of a run; see configs/common/train.py")
+    for name, (smallest, largest) in _WHOLE_UP_TO.items():
+        value = _setting(train, name)
+        fits = _is_whole(value) and smallest <= value <= largest
+        _require(fits, name, value, f"a whole number from {smallest} to {largest}")
     for name, smallest in _WHOLE.items():
         value = _setting(train, name)
         _require(_is_whole(value) and value >= smallest, name, value, f"a whole number of at least {smallest}")

@@ -12,7 +12,7 @@ from torch import nn
 from data.files import writing
 from engine.training import session
 from engine.training.checkpoint import AtomicCheckpointer
-from engine.training.run_folder import POINTER, checkpoint_to_resume, locked
+from engine.training.run_folder import POINTER, check_run_folder, checkpoint_to_resume, locked
 from modeling.checkpoints.files import CheckpointError
 from tests.engine.training.test_trainer import tiny
 
@@ -81,6 +81,23 @@ def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     with locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("name", ["log.txt", "metrics.json", "last_checkpoint", "model_0000001.pth", ".lock"])
+@pytest.mark.parametrize("kind", ["pipe", "link to the kernel"])
+def test_a_folder_with_pipes_in_the_place_of_its_files_is_refused(tmp_path, name, kind):
+    """Opening one would wait for ever."""
+    os.mkfifo(tmp_path / name) if kind == "pipe" else (tmp_path / name).symlink_to("/proc/kmsg")
+    with pytest.raises(ValueError, match=rf"{name}: is a folder, a pipe or a device, not a file"):
+        check_run_folder(tmp_path)
+
+
+def test_other_folders_are_taken(folder):
+    (folder / "events").mkdir()
+    (folder / "dangling").symlink_to("nowhere")
+    (folder / "loop").symlink_to("loop")
+    for place in (folder, folder / "new"):
+        check_run_folder(place)
 
 
 class FullDisk:

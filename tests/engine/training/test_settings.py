@@ -29,6 +29,8 @@ from tests.engine.training.test_trainer import tiny
         ("ema_decay=1", "train.ema_decay is 1; it must be between 0 and 1"),
         ("output_dir=''", "train.output_dir is ''"),
         ("init_checkpoint=null", "train.init_checkpoint is None; it must be text"),
+        ("total_batch_size=99999999999999999999", "it must be a whole number from 1 to 100000"),
+        ("seed=9999999999", "train.seed is 9999999999; it must be a whole number from 0 to 2147483647"),
         ("seed=abc", "train.seed is 'abc'"),
     ],
 )
