@@ -7,6 +7,7 @@ Exit codes: 0 written, 2 wrong arguments or a log that cannot be read.
 """
 
 import argparse
+import io
 import json
 import logging
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import tools  # noqa: F401  (puts the repository on the path)
-from data.files import FileError
+from data.files import FileError, read_bytes, write_atomic
 from engine.messages import log_to_terminal
 from tools import cli
 
@@ -52,9 +53,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def read_log(path: Path) -> list[dict]:
     """Logged rows by iteration; of repeated ones the later counts."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in read_bytes(path).decode().splitlines() if line.strip()]
         return [row for _, row in sorted({row["iteration"]: row for row in rows}.items())]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except FileError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
         raise FileError(f"{path}: is no log of a training run ({type(error).__name__}: {error})") from error
 
 
@@ -145,7 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             figure = draw(rows, args.smooth, args.runs[0].name)
         else:
             figure = draw_comparison(logs, args.smooth)
-        figure.savefig(args.output, dpi=110)
+        content = io.BytesIO()
+        figure.savefig(content, dpi=110, format=args.output.suffix[1:])
+        write_atomic(args.output, content.getvalue())
     except (FileError, OSError) as error:
         logger.error("%s", error)
         return 2

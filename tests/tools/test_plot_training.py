@@ -1,6 +1,7 @@
 """Curves of a run: every logged quantity once, resumed runs joined."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,15 @@ def test_resumed_iterations_count_once(run: Path) -> None:
 
 def test_smoothing_is_a_running_mean() -> None:
     assert smoothed(np.array([1.0, 3.0, 5.0, 7.0]), 2).tolist() == [1, 2, 4, 6]
+
+
+def test_pipes_are_not_opened_and_pictures_are_files(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main([str(run), "--output", "/dev/loss.png"]) == 2
+    assert "/dev/loss.png: cannot be written" in caplog.messages[-1]
+    (run / "metrics.json").unlink()
+    os.mkfifo(run / "metrics.json")
+    assert main([str(run), "--output", str(run / "loss.png")]) == 2
+    assert "is a folder, a pipe or a device" in caplog.messages[-1]
 
 
 def test_a_picture_comes_out(run: Path) -> None:
