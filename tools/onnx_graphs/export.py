@@ -14,8 +14,8 @@ from onnx.external_data_helper import set_external_data
 
 from data.files import write_atomic
 from modeling import Predictor, ViTMatte
+from modeling import prior as torch_side
 from modeling.checkpoints.weights import load_state, read_state_dict
-from modeling.inference import prior as torch_side
 from modeling.inference.budget import Limits
 from modeling.inputs import IMAGE_MEAN, IMAGE_STD
 from modeling.zoo import build, find, identify
@@ -23,7 +23,8 @@ from modeling.zoo import build, find, identify
 from .decoder import write_decoder
 from .graph import OPSET, Graph
 from .prior import closed_form_prior
-from .runner import OnnxMatte, open_session
+from .runner import OnnxMatte
+from .sessions import open_session
 from .solver import write_solver
 from .vit import VitWriter
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
+from .sessions import run_session
+
 UNKNOWN = 128
 RADIUS_PX, SMOOTHING = 2, 2e-4  # of the linear models: half a window's side, variance of colours that counts as noise
 TILE_PX = 512
@@ -49,7 +51,7 @@ def _solve(session: onnxruntime.InferenceSession, image: np.ndarray, trimap: np.
     """(h, w) float32."""
     colours = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
     levels = trimap[None, None].astype(np.float32) / np.float32(255)
-    return session.run(None, {"image": colours, "trimap": levels})[0][0, 0]
+    return run_session(session, {"image": colours, "trimap": levels})[0][0, 0]
 
 
 def reduce(image: np.ndarray, trimap: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,13 @@
 """Alpha mattes from exported ONNX files: numpy and onnxruntime only."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from .prior import UNKNOWN, closed_form_prior
+from .sessions import label, open_session, run_session
 
 CELL_PX = 16  # side of a feature cell
 HALO_CELLS = 2  # beyond the cells of a tile, an alpha depends on no more
@@ -19,31 +19,6 @@ def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
     if height % multiple == 0 and width % multiple == 0:
         return height, width
     return height + multiple - height % multiple, width + multiple - width % multiple
-
-
-def open_session(model: str | Path | bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """A session on the CPU that returns memory between runs.
-
-    Raises:
-        ValueError: the file is missing, is no ONNX model, or needs a newer onnxruntime.
-    """
-    if not isinstance(model, bytes) and not Path(model).is_file():
-        raise ValueError(f"{model}: no such file; tools/export_onnx.py writes it")
-    options = onnxruntime.SessionOptions()
-    options.enable_cpu_mem_arena = False  # sizes differ from image to image, and an arena keeps the largest
-    options.log_severity_level = 3
-    if threads:
-        options.intra_op_num_threads = threads
-    try:
-        source = model if isinstance(model, bytes) else str(model)
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors share no base class but Exception
-        reason = re.sub(r"\s+", " ", str(error))[:200]
-        raise ValueError(f"{_label(model)}: onnxruntime {onnxruntime.__version__} cannot load it ({reason})") from error
-
-
-def _label(model: str | Path | bytes) -> str | Path:
-    return "the model" if isinstance(model, bytes) else model
 
 
 class OnnxMatte:
@@ -70,15 +45,31 @@ class OnnxMatte:
             raise ValueError(
                 "give NAME_backbone.onnx and NAME_decoder.onnx, or the joint NAME.onnx alone, from tools/export_onnx.py"
             )
-        self.metadata = known
-        self.mean, self.std = (np.array(json.loads(known[f"image_{key}"]), np.float32) for key in ("mean", "std"))
-        self.multiple = int(known["multiple"])
-        self.size = None if known["size"] == "any" else tuple(map(int, known["size"].split("x")))
+        try:
+            self._read_metadata(known)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"{label(backbone)}: its metadata are damaged ({error}); export it again") from error
         inputs = [item.name for item in self.backbone.get_inputs()]
         self.routed, self.takes_prior = "max_tokens" in inputs, "prior" in inputs
+        if self.decoder is not None and self._channels(self.backbone.get_outputs()) != self._channels(
+            self.decoder.get_inputs()
+        ):
+            raise ValueError("backbone and decoder are of different networks: give the two files of one export")
         self.prior = open_session(prior, threads) if self.takes_prior and prior is not None else None
         if self.prior and self.prior.get_modelmeta().custom_metadata_map.get("part") != "prior":
-            raise ValueError(f"{_label(prior)} is no NAME_prior.onnx from tools/export_onnx.py")
+            raise ValueError(f"{label(prior)} is no NAME_prior.onnx from tools/export_onnx.py")
+
+    def _read_metadata(self, known: dict[str, str]) -> None:
+        mean, std = (np.array(json.loads(known[f"image_{key}"]), np.float32) for key in ("mean", "std"))
+        self.mean, self.std = mean.reshape(3), std.reshape(3)
+        self.multiple, self.prior_px = int(known["multiple"]), int(known.get("prior_px", 1))
+        self.size = None if known["size"] == "any" else tuple(map(int, known["size"].split("x")))
+        if min(self.multiple, self.prior_px) < 1 or self.multiple % CELL_PX or len(self.size or (1, 1)) != 2:
+            raise ValueError("a size is out of range")
+
+    @staticmethod
+    def _channels(values: list[onnxruntime.NodeArg]) -> int | None:
+        return next((value.shape[1] for value in values if value.name == "features"), None)
 
     def predict(
         self,
@@ -111,7 +102,7 @@ class OnnxMatte:
         prior: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """As `predict`, with the keep maps (blocks, h, w) of routed networks."""
-        self._check(image, trimap)
+        self._check(image, trimap, max_tokens)
         padded = padded_size(*trimap.shape, self.multiple)
         if self.size is not None and padded != self.size:
             raise ValueError(
@@ -123,14 +114,16 @@ class OnnxMatte:
             planes["prior"] = self._prior_plane(image, trimap, padded, prior)
         feed = dict(planes)
         if self.routed:
-            cap = np.iinfo(np.int64).max if max_tokens is None else max_tokens
-            feed["max_tokens"] = np.array([cap], np.int64)
-        outputs = self.backbone.run(None, feed)
+            cap = padded[0] * padded[1]  # more than all tokens
+            feed["max_tokens"] = np.array([cap if max_tokens is None else min(max_tokens, cap)], np.int64)
+        outputs = run_session(self.backbone, feed)
         keep = outputs[1] if self.routed else None
         if self.decoder is None:
             alpha = outputs[0][0, 0, : trimap.shape[0], : trimap.shape[1]]
         else:
             alpha = self._decode(outputs[0], planes, trimap, max(tile_px // CELL_PX, 1))
+        if not np.isfinite(alpha).all():
+            raise ValueError("the network's result is not finite: the file is damaged, or its weights are")
         return np.where(trimap == UNKNOWN, alpha, (trimap == 255).astype(np.float32)), keep
 
     def _prior_plane(
@@ -140,18 +133,22 @@ class OnnxMatte:
         if prior is None:
             if self.prior is None:
                 raise ValueError("this network takes the closed-form alpha as an input: give NAME_prior.onnx as well")
-            prior = closed_form_prior(self.prior, image, trimap, int(self.metadata["prior_px"]))
+            prior = closed_form_prior(self.prior, image, trimap, self.prior_px)
         elif prior.shape != trimap.shape or prior.dtype != np.uint8:
             raise ValueError(f"prior must be {trimap.shape} uint8 like the trimap, is {prior.shape} {prior.dtype}")
         plane = np.zeros((1, 1, *padded), np.float32)
         plane[0, 0, : trimap.shape[0], : trimap.shape[1]] = prior.astype(np.float32) / np.float32(255)
         return plane
 
-    def _check(self, image: np.ndarray, trimap: np.ndarray) -> None:
+    def _check(self, image: np.ndarray, trimap: np.ndarray, max_tokens: int | None) -> None:
+        if max_tokens is not None and max_tokens < 0:
+            raise ValueError(f"max_tokens must be at least 0, is {max_tokens}")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, is {image.shape} {image.dtype}")
         if trimap.shape != image.shape[:2] or trimap.dtype != np.uint8:
             raise ValueError(f"trimap must be {image.shape[:2]} uint8 like its image, is {trimap.shape} {trimap.dtype}")
+        if not trimap.size:
+            raise ValueError("the image is empty")
         if not np.isin(trimap, (0, UNKNOWN, 255)).all():
             raise ValueError("trimap must hold 0 (background), 128 (unknown) and 255 (foreground) only")
 
@@ -183,7 +180,8 @@ class OnnxMatte:
                 outer = slice(first_row, top + cells + HALO_CELLS), slice(first_col, left + cells + HALO_CELLS)
                 pixels = tuple(slice(side.start * CELL_PX, side.stop * CELL_PX) for side in outer)
                 feed = {name: plane[..., pixels[0], pixels[1]] for name, plane in planes.items()}
-                tile = self.decoder.run(None, {"features": features[..., outer[0], outer[1]], **feed})[0][0, 0]
+                feed["features"] = features[..., outer[0], outer[1]]
+                tile = run_session(self.decoder, feed)[0][0, 0]
                 skip_y, skip_x = (top - first_row) * CELL_PX, (left - first_col) * CELL_PX
                 target = alpha[part]
                 target[:] = tile[skip_y : skip_y + target.shape[0], skip_x : skip_x + target.shape[1]]

@@ -2,7 +2,7 @@ import onnxruntime
 import pytest
 
 from tools.onnx_graphs.export import Plan, build_solver
-from tools.onnx_graphs.runner import open_session
+from tools.onnx_graphs.sessions import open_session
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ import onnxruntime
 import pytest
 import torch
 
-from modeling.inference import prior as torch_side
-from modeling.inference import working_size
-from tests.modeling.inference.test_prior import levels
+from modeling import prior as torch_side
+from modeling import resizing
+from tests.modeling.test_prior import levels
 from tools.onnx_graphs.prior import closed_form_prior, enlarge, reduce
 
 
@@ -20,7 +20,7 @@ def arrays(height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.
 @pytest.mark.parametrize("size, smaller", [((53, 71), (20, 27)), ((64, 40), (16, 10)), ((9, 300), (1, 33))])
 def test_reducing_is_that_of_torch(size: tuple[int, int], smaller: tuple[int, int]) -> None:
     image, trimap, *own = arrays(*size)
-    expected, expected_levels = working_size.reduce(image, trimap, *smaller)
+    expected, expected_levels = resizing.reduce(image, trimap, *smaller)
     found, found_levels = reduce(*own, *smaller)
     assert np.array_equal(found, expected[0].permute(1, 2, 0))
     assert np.array_equal(found_levels, expected_levels[0, 0])
@@ -28,9 +28,9 @@ def test_reducing_is_that_of_torch(size: tuple[int, int], smaller: tuple[int, in
 
 def test_enlarging_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     image, trimap, *own = arrays(151, 210)
-    small, _ = working_size.reduce(image, trimap, 40, 55)
+    small, _ = resizing.reduce(image, trimap, 40, 55)
     alpha = torch.rand(1, 1, 40, 55, generator=torch.Generator().manual_seed(0))
-    expected = working_size.enlarge(alpha, small, image, trimap)[0, 0]
+    expected = resizing.enlarge(alpha, small, image, trimap)[0, 0]
     monkeypatch.setattr("tools.onnx_graphs.prior.TILE_PX", 64)
     found = enlarge(alpha[0, 0].numpy(), small[0].permute(1, 2, 0).numpy(), *own)
     np.testing.assert_allclose(found, expected, atol=1e-4)
