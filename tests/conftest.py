@@ -13,7 +13,10 @@ hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Divide the cores among the workers, which inherit the variable; so do the commands that tests start."""
+    """Divide the cores among the workers.
+
+    They inherit the variable, and so do the commands that tests start.
+    """
     if "OMP_NUM_THREADS" not in os.environ:
         workers = getattr(config.option, "numprocesses", None) or 1
         threads = max((os.cpu_count() or 1) // workers, 1)

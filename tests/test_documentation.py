@@ -14,7 +14,8 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 COMMAND = re.compile(r"python3? ((?:[\w/]+/)?\w+\.py)((?:[^\n`]|\\\n)*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 NOUN_CLAUSE = re.compile(r"(What|Where|Who|Whether|How|From)\b")
-README_LINES = 180
+SHAPE = re.compile(r"\([^()]*\)")
+README_LINES, SUMMARY_WORDS = 180, 12
 # Options of other programs that the pages call: detectron2's launcher, torchrun, pip, docker, Slurm.
 FOREIGN = set(
     """--config-file --num-gpus --num-machines --machine-rank --dist-url --resume --eval-only --help
@@ -75,3 +76,11 @@ def summaries() -> list[tuple[str, str]]:
 
 def test_summaries_are_noun_phrases_or_imperatives() -> None:
     assert [place for place, summary in summaries() if NOUN_CLAUSE.match(summary)] == []
+
+
+def test_summaries_are_short() -> None:
+    """Shapes and other parentheses aside."""
+    words = {
+        entry: [word for word in SHAPE.sub("", entry[1]).split() if re.search(r"\w", word)] for entry in summaries()
+    }
+    assert [entry for entry, found in words.items() if len(found) > SUMMARY_WORDS] == []

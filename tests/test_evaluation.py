@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Three images whose scores are on record, one of them without unknown pixels."""
+    """Three images with recorded scores, one without unknown pixels."""
     for name in ("hair", "noise", "empty_unknown"):
         for key, pixels in load_golden(f"metrics_{name}").items():
             (tmp_path / key).mkdir(exist_ok=True)
@@ -71,7 +71,10 @@ def test_worst_images_come_first(data, capsys):
 
 
 def test_workers_change_nothing(data, capfd):
-    """Nor do their messages: of several pictures in a file, in one line whatever its name."""
+    """Nor do messages: several pictures in a file make one line.
+
+    Whatever its name.
+    """
     first, *rest = (Image.fromarray(np.full((9, 9), level, np.uint8)) for level in (200, 0, 0))
     for folder, level in (("target", 255), ("trimap", 128)):
         Image.new("L", (9, 9), level).save(data / folder / "an\nimation.png")
@@ -209,7 +212,10 @@ def test_extra_predictions_are_mentioned(data, capsys):
 
 
 def test_composition_1k(data, capsys):
-    """One alpha for many composites; foreground names with underscores, digits, spaces and parentheses."""
+    """One alpha for many composites, with awkward foreground names.
+
+    Underscores, digits, spaces and parentheses.
+    """
     for folder in ("pred", "target", "trimap"):
         source = data / folder / "hair.png"
         names = [""] if folder == "target" else ["_0", "_19"]

@@ -94,7 +94,7 @@ def last_error(capsys, caplog):
 
 @pytest.mark.parametrize("root", LAYOUTS)
 def test_published_command_then_evaluation(tmp_path, monkeypatch, capsys, checkpoint, published_checkpoint, root):
-    """With the published sizes in one layout; a small network reads the others."""
+    """Published sizes in one layout; a small network reads the others."""
     overrides = [] if root == "Composition-1k" else TINY
     monkeypatch.chdir(tmp_path)
     Path("configs").symlink_to(REPOSITORY / "configs")
@@ -201,7 +201,10 @@ def test_tiny_images(tmp_path, checkpoint, size):
 
 @pytest.fixture(scope="module", params=["AEMatter", "CheapMatting"])
 def one_hot_model(request, tmp_path_factory):
-    """Arguments of a network of the one-hot family; 200 MB of weights are not left behind."""
+    """Arguments of a network of the one-hot family.
+
+    200 MB of weights are not left behind.
+    """
     config, path = REPOSITORY / "configs" / f"{request.param}.py", tmp_path_factory.mktemp("one_hot") / "X.ckpt"
     torch.save({"model": fill_(build_model(config).state_dict())}, path)
     yield ["--config", str(config), "--checkpoint", str(path), "--device", "cpu"]
@@ -307,7 +310,7 @@ def test_missing_checkpoint(dataset, tmp_path, capsys, caplog):
 
 
 class Attack:
-    """A pickle that creates a folder called 'attacked' where it is loaded carelessly."""
+    """Pickle that creates a folder 'attacked' when loaded carelessly."""
 
     def __reduce__(self):
         return os.mkdir, ("attacked",)

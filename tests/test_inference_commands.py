@@ -1,4 +1,4 @@
-"""inference.py as people call it: bare names, resumed runs, summaries, processes, terminals that go away."""
+"""inference.py in use: bare names, resumed runs, summaries, processes, lost terminals."""
 
 import json
 import shutil

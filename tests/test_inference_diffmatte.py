@@ -1,4 +1,4 @@
-"""DiffMatte by the published command: the same files whatever the order and the number of processes."""
+"""DiffMatte by the published command: independent of order and processes."""
 
 import os
 import subprocess

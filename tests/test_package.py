@@ -1,4 +1,4 @@
-"""The installed package: one name, its few requirements, the shipped model, an example that runs."""
+"""Installed package: one name, few requirements, shipped model, running example."""
 
 import doctest
 import json
@@ -34,7 +34,10 @@ print(json.dumps({"file": mematte.__file__, "version": mematte.__version__, "mod
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that the repository stays as it is, without network."""
+    """Wheel built from a copy, without network.
+
+    The repository stays as it is.
+    """
     folder = tmp_path_factory.mktemp("source")
     for name in ("modeling", "weights"):
         copytree(ROOT / name, folder / name, ignore=ignore_patterns("__pycache__", "*.png", "ViTMatte*"))

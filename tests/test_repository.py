@@ -1,4 +1,4 @@
-"""Rules that keep the house in order: who may import whom, what is tracked, what every script answers."""
+"""Rules of the repository: imports, tracked files, and answers of scripts."""
 
 import ast
 import os
@@ -78,7 +78,7 @@ def relative_imports(path: Path) -> set[str]:
 
 
 def test_networks_do_not_know_how_they_run_on_large_images() -> None:
-    """Only the public face of the package and `modeling/inference` itself import the executors."""
+    """Only the package's public face and `modeling/inference` import executors."""
     rooms = [path for path in (ROOT / "modeling").rglob("*.py") if path.parent.name != "inference"]
     importing = [
         path for path in rooms if any(found.startswith("modeling.inference") for found in relative_imports(path))
@@ -113,7 +113,10 @@ def test_configs_load(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name)
 def test_scripts_explain_themselves(path: Path) -> None:
-    """At once, and without a warning: heavy libraries are imported after the arguments are parsed."""
+    """At once and without warnings.
+
+    Heavy libraries are imported after the arguments are parsed.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, str(path), "--help"], cwd=ROOT, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -123,7 +126,10 @@ def test_scripts_explain_themselves(path: Path) -> None:
 
 
 def test_workers_of_the_suite_share_the_cores() -> None:
-    """With more threads than cores, threads wait for each other and small matrices take minutes."""
+    """No more threads than cores.
+
+    Otherwise threads wait for each other, and small matrices take minutes.
+    """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
     assert torch.get_num_threads() * workers <= max(os.cpu_count(), workers)

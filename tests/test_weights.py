@@ -1,4 +1,7 @@
-"""The shipped weights: small, self-describing, reproducible, and as good on the samples as their card says."""
+"""Shipped weights: small, self-describing, reproducible, and as good as stated.
+
+The model card states their scores on the samples.
+"""
 
 import json
 from collections.abc import Iterator
@@ -88,7 +91,10 @@ def test_scores_of_the_samples_are_those_of_the_card(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_neither_threads_nor_half_precision_change_the_score(path: Path) -> None:
-    """On parts of the samples: bf16 is slow on processors without instructions for it."""
+    """On parts of the samples.
+
+    bf16 is slow on processors without instructions for it.
+    """
     pictures = samples(side_px=256)[::2]
     predictor = load(path)
     with threads(1):

@@ -63,7 +63,10 @@ class SequenceClip:
 
 
 def _container(path: str | Path) -> av.container.InputContainer:
-    """Open a video file; playlists and other texts that name further files are none."""
+    """Opened video file; playlists and other texts are refused.
+
+    They could name further files.
+    """
     check_file(path, math.inf)
     # Absolute, since FFmpeg takes what stands before the colon of a relative path for a protocol.
     try:

@@ -132,7 +132,7 @@ def open_job(
 
 
 def _is_frame(job: ClipJob, path: Path) -> bool:
-    """True for the name of a frame in the folder of the frames."""
+    """True for names of frames in the folder of frames."""
     if real_path(path.parent) != real_path(job.folder) or path.suffix != job.outputs.path(path, job.kind).suffix:
         return False
     if isinstance(job.clip, SequenceClip):

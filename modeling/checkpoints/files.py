@@ -91,7 +91,7 @@ def _refusal(path: Path, detail: str) -> CheckpointError:
 
 
 def check_file(path: str | Path) -> None:
-    """Refuse what is no file on a disk, and files of absurd size, without opening them."""
+    """Refuse special and oversized files without opening them."""
     path = Path(path)
     try:
         if not path.is_file() or os.path.realpath(path).startswith(_NOT_ON_DISK):

@@ -32,7 +32,10 @@ def hairy() -> np.ndarray:
 
 
 def reach(trimap: np.ndarray, dx: int) -> int:
-    """Unknown pixels outside the disc of radius 80, on the horizontal line to the left (-1) or right (1)."""
+    """Unknown pixels outside the disc, on one side of its centre line.
+
+    The radius is 80; the side is left (-1) or right (1).
+    """
     line = trimap[160, 160::dx]
     return int((line[80:] == 128).sum())
 

@@ -7,7 +7,7 @@ from data.trimap import TrimapSettings, erode, random_trimap, trimap_from_alpha
 
 
 def step_alpha(side: int = 101) -> np.ndarray:
-    """Transparent left of the middle column, opaque right of it, half in it."""
+    """Alpha of a vertical step, with one half in the middle column."""
     alpha = np.zeros((side, side), np.float32)
     alpha[:, side // 2] = 0.5
     alpha[:, side // 2 + 1 :] = 1

@@ -1,4 +1,4 @@
-"""The configs of the repository with networks that train in seconds on one core, on synthetic composites."""
+"""Configs with networks that train in seconds, on synthetic composites."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ SMALLER = {
 
 
 def shrunk(name: str, output_dir: Path, *overrides: str, side: int = 64, length: int = 50) -> DictConfig:
-    """A config as it is, but for the size of the network, the data, and how often things are written."""
+    """Config with a small network, synthetic data and rare writing."""
     config = load_config(CONFIGS / f"{name}.py", SMALLER.get(name, ()))
     config.dataloader = dict(train=L(build_loader)(length=length, side=side, num_workers=0, broken_from=None))
     config.train.update(
@@ -62,13 +62,16 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def leave_checkpoint(source: Path, folder: Path, name: str) -> None:
-    """Make `folder` look as if a run had been killed right after writing the checkpoint `name` of `source`."""
+    """Make `folder` look like a run killed after one checkpoint.
+
+    The checkpoint is `name` of the run in `source`.
+    """
     folder.mkdir()
     shutil.copy(source / name, folder)
     (folder / POINTER).write_text(name)
 
 
 def final(folder: Path) -> dict[str, Any]:
-    """The last checkpoint of a run, without what it says about the run itself."""
+    """Last checkpoint of a run, without its description of the run."""
     content = torch.load(folder / "model_final.pth", weights_only=True)
     return {key: content[key] for key in ("model", "trainer", "random", "iteration")}

@@ -1,4 +1,4 @@
-"""Endless batches of composites that cost nothing to make: soft discs over plane waves."""
+"""Endless cheap batches of composites: soft discs over plane waves."""
 
 import math
 

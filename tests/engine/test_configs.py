@@ -1,4 +1,4 @@
-"""Every training config is complete, needs no data to be read, and trains on folders as it says."""
+"""Training configs: complete, independent of data, trained on folders as stated."""
 
 from pathlib import Path
 

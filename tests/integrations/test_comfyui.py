@@ -1,4 +1,4 @@
-"""The ComfyUI node, imported as ComfyUI imports a folder of custom_nodes, on tensors of its layout."""
+"""The ComfyUI node, imported and called as ComfyUI does."""
 
 import ast
 import importlib.util
@@ -19,7 +19,7 @@ WIDGETS = {"model": "MEMatte_T", "weights": "", "max_tokens": 100, "max_memory":
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A copy outside the repository, under the name that ComfyUI gives it: its path."""
+    """Copy outside the repository, under ComfyUI's name for it: its path."""
     monkeypatch.setitem(sys.modules, "mematte", modeling)  # its name once it is installed
     folder = shutil.copytree(FOLDER, tmp_path / "custom_nodes" / "mematte")
     name = str(folder).replace(".", "_x_")

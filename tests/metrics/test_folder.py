@@ -147,7 +147,7 @@ def test_undefined_images_are_left_out_of_the_mean(folders):
 
 
 def test_the_first_stored_channel_is_read(tmp_path):
-    """Red, then, of colour, colour with opacity, and of a palette; never a weighted grey."""
+    """Red of colours, also with opacity or a palette; never grey."""
     first, other = np.full((3, 4), 10, np.uint8), np.full((3, 4), 200, np.uint8)
     for name, planes in (("rgb", [other, other, first]), ("rgba", [other, other, first, other])):
         cv2.imwrite(str(tmp_path / f"{name}.png"), cv2.merge(planes))  # OpenCV stores BGR arrays as RGB files

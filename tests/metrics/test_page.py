@@ -34,7 +34,7 @@ class Structure(HTMLParser):
 
 @pytest.fixture
 def report(tmp_path):
-    """A report on three predictions, one of them far off, with a name that HTML would take for a tag."""
+    """Report on three predictions, one far off and named like a tag."""
     rng = np.random.default_rng(0)
     for folder in ("pred", "label", "trimap"):
         (tmp_path / folder).mkdir()

@@ -32,7 +32,10 @@ def test_filter_has_unit_norm_and_the_published_peak():
 
 
 def test_gradient_of_a_step_by_hand():
-    """A constant matte has no gradient, so a vertical step leaves its own: the same squared sum in each row."""
+    """A constant matte has no gradient.
+
+    A vertical step therefore leaves its own: the same squared sum in each row.
+    """
     target = np.zeros((5, 20), np.uint8)
     target[:, 10:] = 255
     derive, smooth = scores.DERIVE, scores.SMOOTH
@@ -49,7 +52,7 @@ def test_stretch_hides_contrast_from_the_gradient_error_only():
 
 
 def test_stretch_comes_from_the_whole_image():
-    """Equal where it counts, but one far pixel doubles the range: the amplitudes there are halved."""
+    """One far pixel doubles the range, and so halves the amplitudes."""
     target = np.zeros((12, 600), np.uint8)
     target[:, 5:10] = 120
     pred = target.copy()
@@ -62,7 +65,10 @@ def test_stretch_comes_from_the_whole_image():
 
 
 def test_connectivity_by_hand():
-    """The right blob is cut off from step 1 on in one matte: it loses its whole alpha there, level 0 in both."""
+    """A blob cut off from step 1 loses its whole alpha.
+
+    The right one, in one matte; its level is 0 in both.
+    """
     target = np.full((1, 9), 255, np.uint8)
     pred = target.copy()
     pred[0, 6] = 0
@@ -120,7 +126,10 @@ def test_wrong_arrays_are_refused(change, message):
 
 
 def _blobs(height: int, width: int, seed: int, smooth: float, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random mattes from pure noise to soft blobs, of few grey levels (ties, thresholds) or all."""
+    """Random mattes from noise to soft blobs, of few or all levels.
+
+    Few grey levels bring ties and thresholds.
+    """
     generator = np.random.default_rng(seed)
     fields = generator.random((2, height, width))
     if smooth:
@@ -150,7 +159,7 @@ def test_equals_the_written_out_formulas(height, width, seed, smooth, levels, wh
 
 
 def test_tiles_leave_no_seams():
-    """More than one tile each way, counted pixels in some of them only, mattes that differ in some only."""
+    """Several tiles each way, with counted or differing pixels in some only."""
     pred, target, trimap = _blobs(300, 530, 3, 4, 255)
     trimap[:, :270] = 0
     trimap[:40, 20:30] = 128

@@ -1,4 +1,4 @@
-"""A pretended CUDA device: tensors that say `cuda`, compute on the CPU, and refuse what CUDA would refuse.
+"""Simulated CUDA device on the CPU, with CUDA's refusals.
 
 Inside `simulated_cuda()` every request for the device "cuda" is answered with tensors of the class below. Operations
 that mix them with tensors of the CPU raise, other than numbers without dimensions, which CUDA takes too.
@@ -120,7 +120,7 @@ class _Requests(TorchFunctionMode):
         return tree_map_only(Tensor, _on_cuda, result) if wanted else result
 
     def _moved(self, function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Tensor:
-        """`to`, `cpu` and `cuda` as a change of type and layout on one side, and a move."""
+        """`to`, `cpu` and `cuda` split into conversion and move."""
         tensor, rest = args[0], list(args[1:])
         targets = [value for value in (*rest, kwargs.get("device")) if isinstance(value, str | torch.device)]
         likes = [value for value in rest if isinstance(value, Tensor)]
@@ -160,13 +160,16 @@ def move_(module: nn.Module) -> nn.Module:
 
 
 def _answers_for_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of a kind of device, asked about the CPU where it is asked about CUDA."""
+    """Function of a device kind that answers for the CPU.
+
+    Where it is asked about CUDA.
+    """
     return lambda kind, *args, **kwargs: function("cpu" if _is_cuda(kind) else kind, *args, **kwargs)
 
 
 @contextmanager
 def simulated_cuda() -> Iterator[torch.device]:
-    """The pretended device, which tensors can be moved to inside the block; its autocast is that of the CPU."""
+    """Simulated device for tensors inside the block, with the CPU's autocast."""
     names = ("autocast", "is_autocast_enabled", "get_autocast_dtype")
     with patch.multiple(torch, **{name: _answers_for_cpu(getattr(torch, name)) for name in names}), _Requests():
         yield CUDA

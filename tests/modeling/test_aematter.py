@@ -72,7 +72,10 @@ def test_finite_in_half_precision_with_huge_inputs(model: AEMatter, dtype: torch
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_context_stays_exact_in_half_precision_with_huge_logits(dtype: torch.dtype):
-    """Half-precision logits overflow from a scale of 100 on; here autocast must not change anything."""
+    """Half-precision logits overflow from a scale of 100 on.
+
+    Here autocast must not change anything.
+    """
     torch.manual_seed(0)
     block = ContextBlock(640, 512).eval()
     source, guide = 1000 * torch.randn(1, 640, 4, 6), torch.randn(1, 512, 4, 6)

@@ -30,7 +30,10 @@ def test_tables_are_resized_linearly_and_indexed_by_difference(side: int) -> Non
 @pytest.mark.parametrize("held", [7, 100, 1000, 2**20])
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_attention_in_parts_is_attention(monkeypatch: pytest.MonkeyPatch, held: int, with_bias: bool) -> None:
-    """bfloat16 on the CPU, whatever is in memory at a time; the tensors lie as they come out of a linear layer."""
+    """bfloat16 on the CPU, in parts of any size.
+
+    The tensors lie as they come out of a linear layer.
+    """
     monkeypatch.setattr(executor, "HELD_WEIGHTS", held)
     torch.manual_seed(0)
     q, k, v = torch.randn(2, 19, 3, 3, 8).bfloat16().unbind(2)  # (B, N, heads, d)

@@ -1,4 +1,4 @@
-"""Attention in parts that are recomputed in the backward pass: equal to the written-out form, gradients included."""
+"""Recomputed attention in parts equals the plain form, gradients included."""
 
 from collections.abc import Callable
 
@@ -41,7 +41,7 @@ def written_out_policy(q: Tensor, k: Tensor, v: Tensor, policy: Tensor) -> Tenso
 
 @pytest.mark.parametrize("held", [1, 2 * HEADS * 5 * 42, 10**9])
 def test_policy_attention_and_all_its_gradients(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
-    """Also for tokens whose attention peaks at a key that is not kept."""
+    """Also for tokens whose attention peaks at a dropped key."""
     monkeypatch.setitem(attention.HELD_WEIGHTS, "cpu", held)
     q, k, v = leaves(*[(2, HEADS, HEIGHT * WIDTH, DIM)] * 3)
     policy = (torch.rand(2, HEIGHT * WIDTH, 1, generator=torch.Generator().manual_seed(1)) > 0.6).double()
@@ -106,7 +106,10 @@ def outputs_and_gradients(recompute: bool) -> tuple[MattingOutput, dict[str, Ten
 def test_recomputed_activations_give_the_same_gradients_and_statistics(
     held: int | None, accepted: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also around attention in parts, which adds in another order; batch norms in particular count each batch once."""
+    """Also around attention in parts, which adds in another order.
+
+    Batch norms in particular count each batch once.
+    """
     expected_output, expected = outputs_and_gradients(False)
     if held is not None:
         monkeypatch.setitem(attention.HELD_WEIGHTS, "cpu", held)

@@ -9,7 +9,10 @@ from modeling.closed_form.solver import System
 
 
 def scene(height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Image (1, 3, H, W) of two flat colours with noise, trimap (1, 1, H, W), and the alpha between the two."""
+    """Noisy image of two flat colours, its trimap and alpha.
+
+    Image (1, 3, H, W), trimap (1, 1, H, W).
+    """
     generator = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     alpha = (0.5 + 0.2 * torch.sin(y / 3.0) + (x - width / 2) / (0.5 * width)).clamp(0, 1)[None, None]
@@ -143,7 +146,7 @@ def test_a_picture_of_one_colour_is_solved() -> None:
 
 @pytest.mark.parametrize("seed", [0, 2, 5, 9])
 def test_strands_between_two_flat_colours_are_solved(seed: int) -> None:
-    """Their windows hold two colours of strong contrast, whose covariance float32 cannot hold."""
+    """Strong contrasts of two colours, whose covariance exceeds float32."""
     generator = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     alpha = torch.zeros(64, 64)

@@ -79,7 +79,10 @@ def test_tiles_equal_the_whole(variant, tile_px, strategy, height, width):
 
 
 def test_the_noise_level_is_that_of_the_whole_image():
-    """Noise far away, in known background, changes the result: no tile may be left out before the last step."""
+    """Noise in far, known background changes the result.
+
+    No tile may be left out before the last step.
+    """
     model = small(sample_strategy="ddim2")
     image, trimap = random_pair(480, 96)
     draw = torch.randn(1, 1, 480, 96, generator=torch.Generator().manual_seed(0))
@@ -155,7 +158,10 @@ def test_stages_begin_where_the_settings_say():
 
 
 def test_the_estimate_that_stage_2_starts_from_gets_no_gradient():
-    """Published: only the second pass of the decoder teaches; at t = 0 its input is the estimate, a constant."""
+    """Published: only the second pass of the decoder gives gradients.
+
+    At t = 0 its input is the estimate, a constant.
+    """
     model = small()
     image, trimap = (part / 255 for part in random_pair(64, 64))
     alpha = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))

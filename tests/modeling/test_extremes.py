@@ -1,4 +1,4 @@
-"""Sums over very many tokens and very large values: nothing overflows, nothing stalls, everything repeats."""
+"""Sums of very many and very large values: finite and repeatable."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,10 @@ SIDE = 625  # tokens; 100 megapixels
 
 
 def test_the_router_of_100_megapixels_has_an_exact_mean() -> None:
-    """Half of its features are the mean of the grid; summed one by one in float32 it would be off by percents."""
+    """Half of its features are the grid's mean.
+
+    Summed one by one in float32 it would be off by per cents.
+    """
     torch.manual_seed(0)
     router = Router(8).eval()
     tokens = 1e4 + torch.randn(1, SIDE, SIDE, 8)
@@ -28,7 +31,10 @@ def test_the_router_of_100_megapixels_has_an_exact_mean() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_pooling_100_megapixels_in_half_precision(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sum is 10^10, of which float16 holds 65504; bfloat16 would stop to count at 256 tokens."""
+    """A sum of 10^10, where float16 ends at 65504.
+
+    bfloat16 would stop counting at 256 tokens.
+    """
     branch, value = LTRM(4), 30_000.0
     torch.nn.init.constant_(branch.eca.conv.weight, 1e-5)
     monkeypatch.setattr(

@@ -16,7 +16,7 @@ def noise(height: int, width: int, coarse: int, seed: int, channels: int = 3) ->
 
 
 def scene(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """uint8 image, alpha with a wide soft edge and strands, and the true colours."""
+    """Image as uint8, alpha with soft edge and strands, true colours."""
     foreground, background = noise(height, width, 6, seed), noise(height, width, 9, seed + 100)
     shape = cv2.circle(np.zeros((height, width), np.float32), (width // 2, height // 2), min(height, width) // 4, 1, -1)
     for angle in np.linspace(0, 6, 25):
@@ -51,7 +51,7 @@ def test_exact_where_alpha_is_one_or_nothing():
 @pytest.mark.parametrize("side, together", [(16, 1), (32, 3), (64, 2), (512, 1)])
 @pytest.mark.parametrize("height, width", [(301, 203), (64, 257), (130, 129)])
 def test_boxes_leave_no_trace(monkeypatch, height, width, side, together):
-    """However the levels are cut up, and however much of them is left out, the colours are the same."""
+    """Colours do not depend on how levels are cut up."""
     image, alpha, _ = scene(height, width)
     alpha[: height // 3] = 0  # a quiet part that boxes can leave out
     whole = solve(image, alpha)
@@ -127,7 +127,9 @@ def test_sizes_must_fit():
 
 @pytest.mark.parametrize("stretch, least, most, limit", [(2, 0.01, 0.08, 0.7), (1, 0.2, 0.6, 1.0)])
 def test_takes_less_time_than_the_published_solver(stretch, least, most, limit):
-    """On one core and 3 megapixels, with room for a busy machine: 0.4 where a twentieth is soft, as in a portrait.
+    """One core, 3 megapixels, with room for a busy machine.
+
+    0.4 where a twentieth is soft, as in a portrait.
 
     With a wide soft edge and strands nearly every box is worked through, and the share measured is 0.6.
     """

@@ -1,4 +1,4 @@
-"""Every golden file reproduces, and the networks of the ViT family have the published entries."""
+"""Golden files reproduce, and ViT networks have the published entries."""
 
 import pytest
 import torch

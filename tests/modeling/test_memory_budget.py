@@ -1,4 +1,4 @@
-"""A run takes no more than the memory that it was given, and leaves nothing behind."""
+"""Runs stay within their memory budget and leave nothing behind."""
 
 import gc
 import json
@@ -61,7 +61,10 @@ def test_images_of_many_sizes_leave_nothing_behind(build) -> None:
 
 @pytest.mark.parametrize("build", [small_mematte, small_vitmatte])
 def test_the_grid_of_tokens_exists_once_while_blocks_run(build, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the branch result of a block, no second copy of the whole grid is held from one block to the next."""
+    """No second copy of the grid between blocks.
+
+    The branch result of a block is the only other tensor of its size.
+    """
     model = build().requires_grad_(False)
     vit, held = model.backbone, []
     run_block = executor.run_block_

@@ -1,4 +1,4 @@
-"""The routed block in training: its agreement with the plain block, and gradients."""
+"""Routed block in training: agreement with the plain block, and gradients."""
 
 import pytest
 import torch

@@ -1,4 +1,7 @@
-"""Inference, a training step and foreground estimation of every network on a pretended CUDA device."""
+"""Inference, training and foreground estimation on a simulated CUDA device.
+
+For every network.
+"""
 
 from collections.abc import Callable
 
@@ -53,7 +56,10 @@ def diffmatte_resnet() -> MattingNetwork:
 
 
 def short_aematter() -> MattingNetwork:
-    """Two blocks per stage, one of them shifted: the widths are fixed, and the others repeat."""
+    """AEMatter with two blocks per stage, one of them shifted.
+
+    The widths are fixed, and further blocks repeat.
+    """
     model = AEMatter().eval()
     for stage in model.modules():
         if isinstance(stage, SwinStage):

@@ -1,4 +1,4 @@
-"""Swin blocks against a written-out formula, and their band-wise computation against the whole."""
+"""Swin blocks against a plain formula, and bands against the whole."""
 
 import pytest
 import torch

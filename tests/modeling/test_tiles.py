@@ -14,7 +14,7 @@ from tests.modeling.small import WIDTH, small_vitmatte
 
 
 def reach(decoder: DetailCapture, start: int, stop: int, along_rows: bool) -> tuple[int, int, int, int]:
-    """Reach of pixels [start, stop): input pixels before and after, feature cells likewise."""
+    """Input pixels and cells before and after [start, stop) that matter."""
     cells = 12
     shape = (cells, 1) if along_rows else (1, cells)
     features = torch.rand(1, WIDTH, *shape, dtype=torch.float64, requires_grad=True)

@@ -1,4 +1,7 @@
-"""One training step of a small MEMatte with its teacher; the published step is among the golden files."""
+"""Training step of a small MEMatte with its teacher.
+
+The published step is among the golden files.
+"""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The table of sizes: complete, the one behind the configs, and enough to name published weights."""
+"""Table of sizes: complete, used by configs, able to name weights."""
 
 import gzip
 import json

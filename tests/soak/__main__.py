@@ -1,4 +1,6 @@
-"""Run the soak: fuzzed files and commands, kills, faults and a long run, with fixed seeds and a table at the end.
+"""Soak: fuzzed files and commands, kills, faults, a long run.
+
+Seeds are fixed, and a table comes at the end.
 
 Exit codes: 0 all promises kept, 1 some were not (each is listed), 2 wrong arguments.
 """
@@ -36,7 +38,10 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the soak: how many cases it has in a short and in a long run, and who does them."""
+    """Part of the soak: its numbers of cases, and its function.
+
+    In a short and in a long run.
+    """
 
     name: str
     short: int

@@ -30,7 +30,10 @@ WAIT = 120  # seconds, for anything to happen at all
 
 @dataclass
 class Verdict:
-    """Of one fault: what was promised and did not happen (empty where all did), and the line that was shown."""
+    """Broken promises of one fault, and the line that was shown.
+
+    Empty where all promises were kept.
+    """
 
     name: str
     broken: list[str]
@@ -69,7 +72,10 @@ def _reference(folder: Path, images: int = 12):
 
 
 def full_disk(folder: Path) -> Verdict:
-    """On a file system with room for some of the outputs, or where that cannot be had, a limit on the size of files."""
+    """Outputs that exceed the room of a file system or limit.
+
+    The limit on the size of files stands in where no file system can be had.
+    """
     task, wanted = _reference(folder)
     real = _room_left(folder / "out", None)
 
@@ -107,7 +113,10 @@ def _write(path: Path, pixels: np.ndarray) -> None:
 
 
 def _room_left(folder: Path, size: int | None) -> bool:
-    """Give this process a small file system at folder; None only says whether that works here."""
+    """Give this process a small file system at `folder`, if given.
+
+    None only says whether that works here.
+    """
     folder.mkdir(exist_ok=True)
     libc = ctypes.CDLL(None, use_errno=True)
     allowed = os.geteuid() == 0 and _in_child(lambda: libc.unshare(0x00020000) or _mount(libc, folder, 10**5))
@@ -135,7 +144,10 @@ def _in_child(work: Callable[[], int]) -> bool:
 
 
 def read_only_folder(folder: Path) -> Verdict:
-    """A sub-folder of the output may not be written to; without the rights of root, which would not mind."""
+    """Output with a sub-folder that may not be written to.
+
+    Without the rights of root, which would not mind.
+    """
     task, wanted = _reference(folder)
     output = folder / "out"
     (output / "sub").mkdir(parents=True)
@@ -202,7 +214,7 @@ def two_runs(folder: Path) -> Verdict:
 
 
 def killed_worker(folder: Path) -> Verdict:
-    """One of the processes that the composition builder shares its work with is killed; then the run is repeated."""
+    """Kill a worker of the composition builder, then repeat the run."""
     task = composition_task(folder)
     arguments = task.arguments(folder / "out")
     arguments[arguments.index("--workers") + 1] = "2"
@@ -229,7 +241,10 @@ def killed_worker(folder: Path) -> Verdict:
 
 
 def killed_loader(folder: Path) -> Verdict:
-    """The process that decodes training data is killed; the run ends in one line, and goes on from its checkpoint."""
+    """Kill the decoder of training data; the run ends and resumes.
+
+    It ends in one line, and resumes from its checkpoint.
+    """
     task = train_task(folder, iterations=40)
     arguments = [*task.arguments(folder / "out"), "dataloader.train.num_workers=1"]
     process = start(train.main, arguments, folder / "log.txt")
@@ -255,7 +270,7 @@ def killed_loader(folder: Path) -> Verdict:
 
 
 def _workers(pid: int, mark: bytes = b"") -> list[int]:
-    """Children of a process that do its work; one that only watches over shared memory is not among them."""
+    """Working children of a process, without the shared memory tracker."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}

@@ -144,7 +144,7 @@ def safetensors_with(header: dict, data: bytes = b"", length: int | None = None)
 
 
 def safetensors(chance: random.Random) -> bytes:
-    """A safetensors file: whole, with other metadata, or with a header that lies."""
+    """Safetensors file: whole, with other metadata, or with a wrong header."""
     lot = chance.random()
     config = chance.choice(
         ("MEMatte_S_finetune", "../../evil", "/etc/passwd", "configs/x.py", "a\nb", "x" * 10**5, "ä", "")
@@ -178,7 +178,7 @@ def compressed(chance: random.Random) -> bytes:
 
 
 def hostile(chance: random.Random) -> bytes:
-    """A small file that asks for much: pickles that repeat themselves, headers of many megabytes."""
+    """Small file that asks for much: recursive pickles, huge headers."""
     depth, count = chance.choice((5, 40, 120)), chance.choice((10, 10**5, 9 * 10**6))
     chain = b")" + b"q\x00h\x00h\x00\x86" * depth + b"q\x00"
     pickled = chance.choice(

@@ -1,4 +1,4 @@
-"""Command lines and overrides that nobody should type: each ends in work done or in one clear line."""
+"""Malformed command lines and overrides: each works or ends in one line."""
 
 import contextlib
 import importlib
@@ -177,7 +177,7 @@ def keys(config: Path) -> list[str]:
 
 
 def mutated(arguments: tuple[str, ...], chance: random.Random) -> list[str]:
-    """A command line with one or two parts changed, lost, doubled or added."""
+    """Command line with one or two parts changed, lost, doubled or added."""
     result = list(arguments)
     for _ in range(chance.choice((1, 1, 2, 3))):
         place = chance.randrange(len(result))
@@ -244,7 +244,7 @@ class Commands:
 
 
 def run(main: Callable[[list[str]], int], name: str, arguments: list[str]) -> str:
-    """Run a script's main; returns what it said, or raises ValueError with its last line where it failed."""
+    """Output of a script's main; ValueError with its last line on failure."""
     root, out = logging.getLogger(), io.StringIO()
     root.handlers.clear()
     with contextlib.redirect_stderr(out), contextlib.redirect_stdout(out):

@@ -1,4 +1,6 @@
-"""Folders in which odd names, kinds of file, links and pipes lie among good files, through the commands that read them.
+"""Folders with odd names, kinds of file, links and pipes.
+
+Through the commands that read them.
 
 After each case every input is as it was, and the good files of the folder have their results.
 """
@@ -30,7 +32,7 @@ REPORTS = ("scores", "mask/good.png", "link to good", "image/new", "nowhere/scor
 
 
 def lay_out(folder: Path, chance: random.Random) -> None:
-    """Good pairs with masks, and among them what a user may have lying about."""
+    """Good pairs with masks, among files that users leave lying about."""
     rng = np.random.default_rng(0)
     for name in GOOD:
         known = trimap(rng)
@@ -52,7 +54,7 @@ def lay_out(folder: Path, chance: random.Random) -> None:
 
 
 def odd(path: Path, chance: random.Random) -> None:
-    """Something at `path` that may be no picture, or a link to one."""
+    """Something at `path` that may be no picture, or a link."""
     if os.path.lexists(path):
         return
     lot, files = chance.random(), all_images()
@@ -101,7 +103,7 @@ def command(folder: Path, chance: random.Random) -> tuple[str, list[str]]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Digests of the regular files, and targets of the links, of the input folders."""
+    """Digests of regular input files, and targets of links."""
     found = {}
     for path in (path for kind in FOLDERS for path in (folder / kind).rglob("*")):
         if path.is_symlink():
@@ -148,7 +150,7 @@ class Folders:
             shutil.rmtree(folder)
 
     def check(self, folder: Path, name: str, arguments: list[str], before: dict[str, str], error: str) -> None:
-        """Raise AssertionError where an input changed, or a good file lacks its result."""
+        """Raise AssertionError for changed inputs or missing results of good files."""
         after = contents(folder)
         changed = [path for path, digest in before.items() if after.get(path) != digest]
         if changed:

@@ -1,4 +1,4 @@
-"""Damaged images with damaged trimaps or masks, through reading, a small network and writing."""
+"""Damaged images with damaged trimaps or masks, through a small network."""
 
 import os
 import random
@@ -103,7 +103,7 @@ NO_FILES: tuple[Callable[[Path], None], ...] = (
 
 
 def make(path: Path, kinds: dict[str, bytes], chance: random.Random) -> None:
-    """Lay a picture down at path: whole, damaged, a bomb, or something that is no file."""
+    """Write a picture: whole, damaged, a bomb, or no file."""
     lot = chance.random()
     if lot < 0.03:
         chance.choice(NO_FILES)(path)

@@ -1,4 +1,6 @@
-"""Two or three commands over one folder with changing settings: what a resumed run takes over, and what it removes.
+"""Sequences of commands over one folder with changing settings.
+
+They show what a resumed run takes over, and what it removes.
 
 After each case, every file of the user is as it was, and what a command reports as done equals its result in a fresh
 folder. Damaged outputs, foreign files, links, pipes and working folders of the user lie in the way.
@@ -35,7 +37,10 @@ SIZE = (40, 48)
 
 
 def lay_out(folder: Path) -> None:
-    """Images with trimaps and masks, frames, weights, and what may lie in the way of outputs."""
+    """Inputs, frames, weights, and obstacles to outputs.
+
+    Inputs are images with trimaps and masks.
+    """
     rng = np.random.default_rng(0)
     for name in ("data/image", "data/trimap", "frames", "guides", "own.mov.frames", "masks"):
         (folder / name).mkdir(parents=True)
@@ -158,7 +163,10 @@ class Sequences:
         return last
 
     def _compare(self, folder: Path, module: str, arguments: list[str], output: str) -> None:
-        """True if the output equals the result in a fresh folder; videos are encoded anew each time."""
+        """True if the output equals a fresh folder's result.
+
+        Videos are encoded anew each time.
+        """
         if Path(output).suffix:
             return
         fresh = folder.parent / "fresh"

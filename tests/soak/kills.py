@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: afterwards every file is whole, and a resumed run ends where an undisturbed one does."""
+"""SIGKILL at random moments: files stay whole, resumed runs end alike."""
 
 import importlib
 import json
@@ -86,7 +86,7 @@ class Task:
 
 
 def start(main: Callable[[list[str]], int], arguments: list[str], log: Path | None = None) -> multiprocessing.Process:
-    """Run a script in a process of its own, which has all modules already."""
+    """Start a script in its own process, with all modules loaded."""
     for module in PRELOADED:
         importlib.import_module(module)
     process = multiprocessing.get_context("fork").Process(target=_run, args=(main, arguments, log))
@@ -114,7 +114,10 @@ def _run(main: Callable[[list[str]], int], arguments: list[str], log: Path | Non
 
 
 def kill_and_resume(task: Task, kills: int, folder: Path, seed: int = 0) -> Iterator[Kills]:
-    """Kill the task at `kills` random moments, some in a row, and let it come to its end in between; tell each time."""
+    """Kill the task at `kills` random moments, with complete runs between.
+
+    Some kills follow each other; each is reported.
+    """
     result, chance = Kills(task.name), random.Random(seed)
     began = time.perf_counter()
     whole = start(task.main, task.arguments(folder / "whole"), folder / "log.txt")
@@ -168,7 +171,7 @@ def pictures_in(folder: Path) -> State:
 
 
 def frames_of_video(folder: Path) -> State:
-    """The frames of `clip.mkv` once it is there; before, the frames in a folder that it is made of."""
+    """Frames of `clip.mkv`, or its frame folder before it exists."""
     video = folder / "clip.mkv"
     if not video.exists():
         pictures_in(folder)
@@ -205,7 +208,7 @@ def _digest(value: torch.Tensor) -> str:
 
 
 def write_pairs(folder: Path, count: int, side: int = 64) -> None:
-    """A data folder of small images and trimaps, some of them in a sub-folder."""
+    """Data folder of small images and trimaps, partly in a sub-folder."""
     rng = np.random.default_rng(0)
     for index in range(count):
         image, known = scene(rng)[..., :3], trimap(rng)

@@ -41,7 +41,7 @@ class Growth:
 
 
 def write_images(folder: Path, count: int, sizes: int) -> None:
-    """Pictures of so many sizes, in an order without a pattern; the first ones show them all."""
+    """Pictures of that many sizes in random order, all sizes first."""
     rng = np.random.default_rng(0)
     image, known = scene(rng)[..., :3], trimap(rng)
     for kind in ("image", "trimap"):

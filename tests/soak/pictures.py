@@ -1,4 +1,4 @@
-"""Pictures in every kind of file that the libraries can write, and ways to damage them."""
+"""Pictures in every kind of file that libraries write, and damages."""
 
 import io
 import random
@@ -103,7 +103,7 @@ def _scaled(pixels: np.ndarray, dtype: str | type) -> np.ndarray:
 
 
 def _deep(rgba: np.ndarray) -> dict[str, bytes]:
-    """Files by OpenCV and tifffile: 16 and 32 bits, floats, planes, tiles, big files."""
+    """Files by OpenCV and tifffile: 16 and 32 bits, floats, planes, tiles."""
     files, rgb = {}, rgba[..., :3]
     for dtype in (np.uint8, np.uint16):
         for name, pixels in (("grey", rgb[..., 0]), ("rgb", rgb), ("rgba", rgba)):
@@ -144,7 +144,7 @@ def _heic(picture: Image.Image) -> dict[str, bytes]:
 
 @cache
 def all_images() -> dict[str, bytes]:
-    """A photograph in hundreds of kinds of file, by what they are called."""
+    """Photograph in hundreds of kinds of file, by kind."""
     rgba = scene(np.random.default_rng(0))
     picture = Image.fromarray(rgba)
     return _by_pillow(picture) | _with_metadata(picture) | _deep(rgba) | _heic(picture)
@@ -181,7 +181,10 @@ def png(width: int, height: int, bits: int, colour: int, data: bytes, *before: b
 
 
 def jpeg_of_many_scans(scans: int, side: int) -> bytes:
-    """A progressive JPEG that repeats its last scan: each costs a pass over the whole picture, and a few bytes."""
+    """Progressive JPEG that repeats its last scan.
+
+    Each costs a pass over the whole picture, and a few bytes.
+    """
     buffer = io.BytesIO()
     Image.new("L", (side, side), 128).save(buffer, "JPEG", progressive=True)
     data = buffer.getvalue()
@@ -256,7 +259,7 @@ def _insert(data: bytearray, chance: random.Random) -> None:
 
 
 def _extreme(data: bytearray, chance: random.Random) -> None:
-    """A number of 16 or 32 bits becomes one of those that overflow."""
+    """Replace a number of 16 or 32 bits by one that overflows."""
     values = (0, 1, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 20_000)
     for _ in range(chance.randint(1, 3)):
         value, form = chance.choice(values), chance.choice(("<H", ">H", "<I", ">I"))

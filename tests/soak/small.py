@@ -1,4 +1,4 @@
-"""A config of the network of `tests.modeling.small`, for commands that need a file."""
+"""Config of the network of `tests.modeling.small`, for commands."""
 
 from detectron2.config import LazyCall as L
 

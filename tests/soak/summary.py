@@ -1,4 +1,4 @@
-"""The table of a soak run, from the rows that its parts leave."""
+"""Table of a soak run, by the rows of its parts."""
 
 import json
 from pathlib import Path

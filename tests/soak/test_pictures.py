@@ -1,4 +1,7 @@
-"""Every kind of file that is read at all is read right: the fuzzing itself only tells results from crashes."""
+"""Every readable kind of file is read right.
+
+The fuzzing itself only tells results from crashes.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ TOLERANCE = 50  # mean over the pixels: noise at the lowest quality; mixed-up pi
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """The picture that a file of these pixels and this EXIF orientation shows."""
+    """Picture shown by a file of these pixels and EXIF orientation."""
     if orientation in (2, 4, 5, 7):
         image = image[:, ::-1]
     turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)

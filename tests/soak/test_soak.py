@@ -1,4 +1,4 @@
-"""The short version of the soak, in a process of its own: every promise kept, and every part has done its cases."""
+"""Short soak in its own process: every promise kept, all cases done."""
 
 import json
 import os

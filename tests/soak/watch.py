@@ -1,4 +1,7 @@
-"""Run many small cases in a child process that may crash, hang or eat memory, and say what became of each."""
+"""Small cases in a child process that may crash, hang or overeat.
+
+Says what became of each.
+"""
 
 import logging
 import multiprocessing
@@ -64,7 +67,9 @@ class Tally:
 
 
 def watched(name: str, cases: Sequence[int], work: Callable[[int], str], setup: Callable[[], None]) -> Tally:
-    """Do `work(case)` for all cases in a child process, in a new one after each that had to be ended.
+    """Run `work(case)` for all cases in a replaceable child process.
+
+    A new one starts after each that had to be ended.
 
     `work` returns what it made, or raises ValueError with the line that a user would get; anything else is a fault.
 

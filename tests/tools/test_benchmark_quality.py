@@ -1,4 +1,4 @@
-"""The quality table end to end, with networks that have not learnt anything."""
+"""Quality table end to end, with untrained networks."""
 
 import json
 from pathlib import Path

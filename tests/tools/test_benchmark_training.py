@@ -1,4 +1,4 @@
-"""Training steps are measured, written out as published too, and give a table."""
+"""Measured training steps, also of the published form, as a table."""
 
 import json
 

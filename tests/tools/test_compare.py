@@ -1,4 +1,4 @@
-"""The comparison as a program: small models, files that are damaged, models that do not load, wrong arguments."""
+"""Comparison of models: damaged files, unloadable models, wrong arguments."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ SIZES = {"a": (40, 50), "b": (33, 20), "sub/c": (70, 64)}
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Arguments of three models: two that work, and one whose checkpoint belongs to another."""
+    """Arguments of three models, one with another's checkpoint."""
     folder = tmp_path_factory.mktemp("networks")
     for name, depth in (("small", 2), ("deep", 3)):
         (folder / f"{name}.py").write_text(CONFIG.format(depth=depth))
@@ -197,7 +197,7 @@ def test_interrupted(folder: Path, networks: dict, monkeypatch: pytest.MonkeyPat
 def test_image_that_one_model_fails_on_is_left_out_of_the_means(
     folder: Path, networks: dict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
-    """The process is replaced by a call; the second model cannot do image a."""
+    """A call replaces the process; the second model fails on image a."""
 
     def call(_: list[str], input: str, **__) -> run.subprocess.CompletedProcess:
         request = json.loads(input)

@@ -43,7 +43,10 @@ def count_routed(tmp_path: Path, capsys: pytest.CaptureFixture, share: str) -> t
 
 @pytest.mark.parametrize("share", ["0.25", "0.5", "1"])
 def test_routed_network_costs_what_its_kept_tokens_cost(share: str, tmp_path: Path, capsys: pytest.CaptureFixture):
-    """A kept token costs its four projections and its two products with all kept tokens."""
+    """Per kept token: four projections, and products with all kept tokens.
+
+    There are two such products.
+    """
     _, nothing_kept = count_routed(tmp_path, capsys, "0")
     first, total = count_routed(tmp_path, capsys, share)
     assert first == f"routed at 320x512, routers keep {float(share):.1%} of the tokens"

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine: whole, resumed, damaged, and where there is no address."""
+"""Downloads from a local server: whole, resumed, damaged, unreachable."""
 
 import hashlib
 import threading
@@ -24,7 +24,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/file, with ranges; /hub redirects there and states a checksum on the way."""
+    """/file with ranges; /hub, which redirects there with a checksum."""
 
     def do_GET(self) -> None:
         server: Server = self.server

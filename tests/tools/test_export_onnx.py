@@ -137,7 +137,7 @@ def test_the_published_networks_reproduce_their_goldens(kind: str, goldens: list
 
 @pytest.mark.parametrize("name", ["MEMatte_T", "MEMatte_T_prior"])
 def test_the_tiny_networks_agree_on_the_golden_pictures(name: str) -> None:
-    """Torch itself gives the expected alphas, for the shipped weights or made ones."""
+    """Expected alphas by torch, for shipped or synthetic weights."""
     model = zoo.build(name, distill=False)
     if name == "MEMatte_T":
         load_weights(model, SHIPPED)

@@ -1,4 +1,4 @@
-"""The installer without a network: pip finds a small wheel that the test made, in a folder."""
+"""Installer without a network: pip finds a small wheel of the test."""
 
 import base64
 import hashlib
@@ -21,7 +21,10 @@ FILES = {
 
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A wheel under the real one's name, the only one pip can see; its hash is the expected one."""
+    """Wheel under the real one's name, with the expected hash.
+
+    It is the only one that pip can see.
+    """
     info = "sal_detectron2-0.7.2.dist-info"
     files = dict(FILES)
     files[f"{info}/METADATA"] = "Metadata-Version: 2.1\nName: sal-detectron2\nVersion: 0.7.2\n"
@@ -45,7 +48,7 @@ def record_hash(text: str) -> str:
 
 @pytest.fixture
 def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for site-packages: first on the path of the probing interpreter."""
+    """Folder in place of site-packages, first on the probe's path."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(folder))

@@ -36,7 +36,7 @@ def test_a_folder_is_mirrored_and_resumed(tmp_path, mask):
 
 
 def test_only_trimaps_of_the_same_settings_and_mask_are_finished(tmp_path, mask, monkeypatch):
-    """Those of another band were left there, as if they were what was asked for."""
+    """Those of another band must be made anew."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "masks").mkdir()
     cv2.imwrite("masks/a.png", mask)

@@ -1,4 +1,4 @@
-"""A published table in one command, on a small composed set with made weights."""
+"""Published table in one command, on a small set with synthetic weights."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Kinds of file that are easily misread, and files that no decoder should see."""
+"""Formats that are easily misread, and files that no decoder should see."""
 
 import io
 import logging

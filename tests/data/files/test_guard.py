@@ -1,4 +1,4 @@
-"""Files that may be opened, and outputs that may not take their place."""
+"""Files that may be opened, and outputs that must not replace them."""
 
 import os
 

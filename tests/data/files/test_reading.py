@@ -37,7 +37,10 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def raw_png(width: int, height: int, depth: int, colour_type: int, pixels: np.ndarray, extra: bytes = b"") -> bytes:
-    """A PNG written by hand, for the kinds that no library here writes. pixels: (H, W) or (H, W, C)."""
+    """PNG written by hand, for kinds that no library here writes.
+
+    `pixels` are (H, W) or (H, W, C).
+    """
     rows = b"".join(b"\0" + row.astype(f">u{depth // 8}").tobytes() for row in pixels)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

@@ -53,7 +53,10 @@ def test_backgrounds_above_the_limit_of_pillow_are_cut(monkeypatch):
 
 
 def test_blend_equals_python_for_every_alpha():
-    """All alphas with colours near and far: where the exact result is whole, rounding in the last bit decides."""
+    """All alphas, with colours near and far.
+
+    Where the exact result is whole, rounding in the last bit decides.
+    """
     rng = np.random.default_rng(0)
     alpha = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 300, axis=1)
     front, back = rng.integers(0, 256, (2, 256, 300, 3), dtype=np.uint8)
@@ -83,7 +86,7 @@ def test_is_fifty_times_faster():
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Path:
-    """A foreground with an awkward name, its colour alpha, two backgrounds, two trimaps."""
+    """Foreground with an awkward name and colour alpha, two backgrounds, two trimaps."""
     for folder in ("fg", "alpha", "bg", "trimaps"):
         (tmp_path / folder).mkdir()
     picture((12, 9), 0, "RGBA").save(tmp_path / "fg" / "cat_1 (1).png")

@@ -31,7 +31,7 @@ def test_a_picture_is_premultiplied_and_finished_straight() -> None:
 
 
 def test_compositing_the_average_is_averaging_the_composite() -> None:
-    """Exactness of alpha: over any background, a pixel is the mean of its cells."""
+    """Over any background, a pixel is the mean of its cells."""
     rng = np.random.default_rng(0)
     canvas = Canvas(24, 24)
     for _ in range(30):

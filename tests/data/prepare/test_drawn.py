@@ -1,4 +1,4 @@
-"""Drawn foregrounds: reproducible, of every kind and size, and soft where they should be."""
+"""Drawn foregrounds: reproducible, of every kind and size, with soft alpha."""
 
 import numpy as np
 import pytest

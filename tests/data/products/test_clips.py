@@ -37,7 +37,7 @@ def decode(path, decoder: str | None = None) -> tuple[list[int], list[np.ndarray
     ],
 )
 def test_alpha_and_times_survive(tmp_path, suffix, decoder, tolerance, step):
-    """mkv and webm count in milliseconds, which are 30 units of this time base."""
+    """mkv and webm count milliseconds, 30 units of this time base."""
     times = [1001 * number for number in (0, 1, 2, 4, 5)]  # a frame is missing
     frames = [(time, rgba(number)) for number, time in enumerate(times)]
     assert write_video(tmp_path / f"a{suffix}", frames, RATE, TIME_BASE) == 5

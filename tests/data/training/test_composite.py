@@ -1,4 +1,4 @@
-"""Blending and merging against numbers worked out by hand, and against their own limits."""
+"""Blending and merging against hand-computed numbers and their limits."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The fast composition against the published order written out: the same pixels, the same statistics."""
+"""Fast composition against the published order: equal pixels and statistics."""
 
 import cv2
 import numpy as np
@@ -49,7 +49,10 @@ def test_one_warp_shows_what_the_published_chain_shows(bilinear, settings: Compo
 
 
 def test_the_trimap_belongs_to_the_alpha() -> None:
-    """Known pixels are what they are said to be, but for the pixel or two that a 640x640 trimap cannot resolve."""
+    """Known pixels are right within the resolution of a 640x640 trimap.
+
+    That leaves a pixel or two.
+    """
     rng = np.random.default_rng(4)
     alpha, wrong = disc(900, 1200), []
     for _ in range(12):
@@ -89,7 +92,7 @@ def measures(image, alpha, trimap, corner, canvas) -> tuple:
 
 
 def turn(affine: np.ndarray) -> tuple:
-    """Scales and angle back from the inverse matrix: its rows are divided by the scales."""
+    """Scales and angle from the inverse matrix, whose rows the scales divide."""
     over = np.linalg.inv(affine[:2, :2])  # columns are the scaled axes before shear
     flips = np.sign(over[0, 0]), np.sign(over[1, 1])
     scale_x = np.hypot(over[0, 0], over[1, 0])

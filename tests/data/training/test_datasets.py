@@ -1,4 +1,4 @@
-"""The dataset's promises: the same sample whoever makes it, exact resume, and bad files skipped and counted."""
+"""Dataset: reproducible samples, exact resume, bad files skipped and counted."""
 
 import itertools
 import logging
@@ -99,7 +99,7 @@ def test_the_cache_changes_nothing(tmp_path: Path) -> None:
 
 
 def damage(root: Path, kind: str) -> str:
-    """Make one file bad in a way that its header does not tell; returns its name."""
+    """Damage one file beyond its header; returns its name."""
     if kind == "alpha of zeros":
         return write(root / "alpha" / "f1.png", np.zeros((160, 170), np.uint8)).name
     path = {

@@ -1,4 +1,4 @@
-"""Composites are spoilt as often and as strongly as the settings say, in known ways, and reproducibly."""
+"""Degraded composites: rates and strengths as set, known effects, reproducible."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Folders of foregrounds and backgrounds: pairing, order, weights, and what is refused at the start."""
+"""Folders of foregrounds and backgrounds: pairing, order, weights and refusals."""
 
 from pathlib import Path
 

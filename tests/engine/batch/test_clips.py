@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class TrimapAsAlpha:
-    """Stands for a network: alpha is the trimap, softened. Stops before frame `stop`."""
+    """Network stand-in with the softened trimap as alpha.
+
+    It stops before frame `stop`.
+    """
 
     def __init__(self, stop: int | None = None) -> None:
         self.calls, self.stop = 0, stop
@@ -254,7 +257,7 @@ def test_previews_of_frames(clip):
 
 @pytest.mark.parametrize("name", ["12:30.mov", "http:clip.mov", "line\nbreak.mov", "%03d.mov", "\udcff.mov"])
 def test_videos_of_any_name_are_files(clip, monkeypatch, name):
-    """FFmpeg takes what stands before a colon for a protocol, of the network for example."""
+    """FFmpeg takes text before a colon for a protocol."""
     monkeypatch.chdir(clip)
     os.rename("clip.mov", name)
     work = open_job(Path(name), Path("mask.mkv"), True, Path("to:here", name), Outputs(["rgba"]), RATE, BAND)

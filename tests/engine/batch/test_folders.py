@@ -19,7 +19,7 @@ NAMES = ["a", "b", "c", "sub/d"]
 
 
 class Halves:
-    """Stands in for a network: 0.5 where unknown; of four tokens it keeps one."""
+    """Network stand-in: 0.5 where unknown, one of four tokens kept."""
 
     def __init__(self):
         self.calls = 0

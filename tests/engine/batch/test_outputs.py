@@ -13,7 +13,7 @@ ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.fixture
 def photo(tmp_path):
-    """A red disc with a soft edge before a blue wall: path, image, trimap, alpha."""
+    """Red disc with a soft edge on blue: path, image, trimap, alpha."""
     alpha = cv2.GaussianBlur(cv2.circle(np.zeros((60, 80), np.float32), (40, 30), 15, 1, -1), (0, 0), 2)
     alpha = np.rint(alpha * 255) / np.float32(255)
     image = np.rint(alpha[..., None] * (200, 20, 20) + (1 - alpha[..., None]) * (20, 20, 200)).astype(np.uint8)

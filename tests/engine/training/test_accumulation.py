@@ -29,7 +29,7 @@ CRITERIA = (
 
 
 def outputs(count: int) -> dict[str, torch.Tensor]:
-    """Results of a network for a batch, ground truth and trimaps with unknown regions of different sizes."""
+    """Network results, ground truth and trimaps with unknown regions of different sizes."""
     random = torch.Generator().manual_seed(0)
     tensors = {name: torch.rand(count, 1, 64, 64, generator=random) for name in ("alpha", "target")}
     tensors |= {name: torch.rand(count, 8, 4, 4, generator=random) for name in ("features", "teacher")}
@@ -69,7 +69,10 @@ def test_losses_of_parts_add_up_to_those_of_the_whole(criterion):
 
 
 def run(folder, accumulate: int, *overrides: str):
-    """Weights after a step of plain gradient descent, with batch norms frozen and routers without noise."""
+    """Weights after one step of gradient descent, without norms and noise.
+
+    Batch norms are frozen, routers draw no noise.
+    """
     config = tiny(
         folder,
         "train.max_iter=1",
@@ -96,7 +99,10 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(tmp_path):
 
 
 def test_a_resumed_run_that_accumulates_and_recomputes_goes_on_to_the_bit(tmp_path):
-    """With a moving average too; a run that is stopped within a batch resumes before it."""
+    """With a moving average too.
+
+    A run that is stopped within a batch resumes before it.
+    """
     settings = (
         "train.accumulate=2",
         "train.checkpoint_activations=true",

@@ -1,4 +1,4 @@
-"""The moving average of the weights: its numbers, who uses it, and exact resume."""
+"""Moving average of the weights: numbers, users and exact resume."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_the_teacher_stays_out_and_statistics_are_averaged():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run with an average, validated and saved at iterations 1 and 3."""
+    """Run with an average, validated and saved at iterations 1 and 3."""
     output = tmp_path_factory.mktemp("ema") / "whole"
     torch.manual_seed(0)
     assert session.train(tiny(output, *EMA), "tiny", resume=False)

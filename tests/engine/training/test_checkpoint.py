@@ -1,4 +1,4 @@
-"""Checkpoints survive kills at any moment, hold the random states, and are read without running code."""
+"""Checkpoints: safe against kills, with random states, read without running code."""
 
 import multiprocessing
 import os

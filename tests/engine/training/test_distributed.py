@@ -1,4 +1,4 @@
-"""Two processes with half a batch each give the gradients of one process with the whole batch."""
+"""Two processes with half a batch give one process's gradients."""
 
 import torch
 import torch.distributed as dist
@@ -16,7 +16,7 @@ BATCH, TOKENS, BLOCKS = 4, 16, 2
 
 
 def gradients(rank: int, world_size: int) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """Gradients and losses of this process' share of one batch, with the same noise whatever the share."""
+    """Gradients and losses of this process's share, with the same noise."""
     model = instantiate(load_config(TINY).model)
     fill_(model.state_dict())
     model.train()

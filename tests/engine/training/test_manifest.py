@@ -1,4 +1,4 @@
-"""The manifest of a run, and what it is good for: repeating, comparing and resuming."""
+"""Manifest of a run, and its uses: repeating, comparing and resuming."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The learning-rate and weight-decay rule for every kind of parameter, and the published schedules."""
+"""Learning rates and weight decay per kind of parameter, published schedules."""
 
 from pathlib import Path
 
@@ -50,7 +50,10 @@ TABLE = {
 
 @pytest.fixture(scope="module")
 def settings():
-    """Learning rate and weight decay of every trainable parameter of MEMatte with a teacher, by name."""
+    """Learning rate and weight decay per trainable parameter of MEMatte.
+
+    With a teacher.
+    """
     small = {"embed_dim": 16, "num_heads": 2}
     model = MEMatte(ViT(**small, routed=True), DetailCapture(feature_chans=16))
     model.attach_teacher(ViT(**small))

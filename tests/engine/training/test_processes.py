@@ -1,4 +1,4 @@
-"""Devices of processes, on a machine that is made to look as if it had two GPUs."""
+"""Devices of processes, on a machine with two simulated GPUs."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from tests.engine.training.test_trainer import tiny
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Two GPUs; records the current one and the backend of the process group."""
+    """Two simulated GPUs; records the current one and the group's backend."""
     seen = SimpleNamespace(current=0, backend=None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

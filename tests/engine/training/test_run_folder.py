@@ -1,4 +1,4 @@
-"""The output folder of a run: locked, never overwritten, resumed from an intact checkpoint."""
+"""Output folder of a run: locked, never overwritten, resumed safely."""
 
 import errno
 import multiprocessing

@@ -1,4 +1,4 @@
-"""A bound on memory chooses parts and recomputation, says so, and changes no result."""
+"""Memory bounds choose parts and recomputation without changing results."""
 
 import logging
 
@@ -35,7 +35,7 @@ def test_what_the_config_asks_for_stays():
 
 
 def test_a_bound_shapes_the_step_and_leaves_no_trace(tmp_path, monkeypatch, caplog):
-    """The probe changes neither weights nor random numbers; a resumed run keeps to the plan."""
+    """The probe changes no state; a resumed run keeps the plan."""
     settings = ("train.max_iter=2", "train.image_period=1000", "train.accumulate=2", "train.total_batch_size=4")
     bounded = [*settings, "train.max_memory=100GB"]
     with caplog.at_level(logging.INFO):

@@ -1,4 +1,4 @@
-"""DiffMatte and MEDiffMatte under the common trainer: schedules, stages, exact resume, learning, distillation."""
+"""DiffMatte and MEDiffMatte training: schedules, stages, resume, learning, distillation."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""AEMatter and CheapMatting under the common trainer: recipe, clipping, a small run of each, common data options."""
+"""AEMatter and CheapMatting training: recipe, clipping, small runs, common data options."""
 
 import math
 
@@ -138,7 +138,7 @@ def test_cheapmatting_learns_a_crop_by_heart(tmp_path):
 
 
 def sgd_step(folder, trainers, **train):
-    """Parameter change after one step of gradient descent at rate 1, and gradient norm."""
+    """Parameter change and gradient norm of one descent step, rate 1."""
     config = tiny(folder, "train.max_iter=1", "lr_multiplier.warmup_factor=1.0")
     config.train.update(train)
     config.optimizer = L(torch.optim.SGD)(params=L(parameter_groups)(lr=1.0, weight_decay=0.0))

@@ -1,4 +1,4 @@
-"""Whole small runs in this process: they learn, they reach their share of tokens, they stop where they must."""
+"""Small runs in this process: learning, kept-token ratio and stopping."""
 
 import json
 import math
@@ -127,7 +127,10 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_files(tmp_path):
 
 
 def test_a_step_that_overflows_in_half_precision_leaves_no_infinity_in_the_log(tmp_path):
-    """The scaler skips such steps; `Infinity` is no JSON, and other readers stop at it."""
+    """The scaler skips such steps.
+
+    `Infinity` is no JSON, and other readers stop at it.
+    """
     config = tiny(tmp_path, "train.max_iter=4", "train.max_grad_norm=0.5")
     trainer, start = run.prepare(config, "tiny", resume=False)
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1000, backoff_factor=2.0**-100)
@@ -214,7 +217,7 @@ def test_a_damaged_pointer_to_the_last_checkpoint_is_told(tmp_path, pointer, mes
 
 
 def test_the_logged_curve_of_a_resumed_run_goes_on_as_if_nothing_had_happened(tmp_path):
-    """Logged losses are medians over the last steps, which have to survive too."""
+    """Logged losses are medians over steps, which have to survive too."""
     train(tmp_path / "whole", "train.max_iter=8")
     train(tmp_path / "parts", "train.max_iter=5")
     for _ in range(2):  # the second has nothing left to do, and logs nothing

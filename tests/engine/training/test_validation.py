@@ -1,4 +1,4 @@
-"""Scoring while training: the same numbers as the scoring functions, the best model kept, bad folders refused."""
+"""Validation: equal scores, the best model kept, bad folders refused."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Loading workers: they outlive signals to the run, and end with it at once."""
+"""Loading workers: surviving signals to the run, ending with it."""
 
 import multiprocessing
 import os
@@ -40,7 +40,7 @@ def work(initialise, ready):
 
 @pytest.fixture
 def worker():
-    """A worker process that has set up its signals, and the owner of these."""
+    """Worker process with its signals set up, and their owner."""
     fork = multiprocessing.get_context("fork")
     signals, ready = WorkerSignals(), fork.Event()
     process = fork.Process(target=work, args=(signals.initialiser(None), ready), daemon=True)

@@ -1,4 +1,4 @@
-"""Files of strangers: nothing in them runs, nothing takes memory before it fits."""
+"""Files from strangers: no code runs, no oversized memory is taken."""
 
 import collections
 import io

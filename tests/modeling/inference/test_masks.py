@@ -1,4 +1,4 @@
-"""Trimaps from masks: the band has its width, nothing changes sides, small parts keep a middle."""
+"""Trimaps from masks: width of the band, sides kept, small parts."""
 
 import numpy as np
 import pytest

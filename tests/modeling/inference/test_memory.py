@@ -25,7 +25,7 @@ def test_peak_remembers_what_was_held():
 
 
 def test_peak_is_this_process_alone():
-    """Not that of the process that started it, as the figure of getrusage is on Linux."""
+    """Without the parent's, which getrusage includes on Linux."""
     block = np.ones(1_000_000_000, np.uint8)
     code = "import torch; from modeling.inference.memory import *; d = torch.device('cpu'); print(peak(d) - in_use(d))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

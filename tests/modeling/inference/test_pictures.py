@@ -1,4 +1,4 @@
-"""Every kind of input that predict takes gives the same alpha; others are told what to do."""
+"""All accepted inputs of predict give the same alpha; others are refused."""
 
 from pathlib import Path
 

@@ -168,7 +168,7 @@ ONE_HOT = {"aematter": goldens.golden_aematter, "cheapmatting": goldens.golden_c
 
 @pytest.fixture(scope="module", params=ONE_HOT)
 def one_hot_network(request: pytest.FixtureRequest) -> tuple[AEMatter | CheapMatting, Predictor]:
-    """A network of the one-hot family as it is, and a predictor with another of the same weights."""
+    """Network of the one-hot family, and a predictor with its weights."""
     build = ONE_HOT[request.param]
     return build(), Predictor(build(), device="cpu")
 
@@ -219,7 +219,10 @@ def test_tta_keeps_the_routing_of_the_first_view() -> None:
 
 
 def test_tta_reproduces_the_published_levels_but_for_their_two_cuts() -> None:
-    """The published mean cuts each of eight views and then the sum down to whole levels; ours is exact."""
+    """Ours is exact; the published mean truncates twice.
+
+    It cuts each of eight views and then the sum down to whole levels.
+    """
     case = load_golden("aematter_a_128x160")
     alpha = Predictor(goldens.golden_aematter(), device="cpu", tta=True).predict(case["image"], case["trimap"])
     lost = 255 * alpha - case["alpha_tta_u8"]

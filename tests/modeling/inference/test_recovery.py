@@ -1,4 +1,4 @@
-"""Out of memory: recognised whoever says so, tried again in smaller pieces, at last on the CPU."""
+"""Out of memory: recognised, retried in smaller pieces, finally on the CPU."""
 
 from collections.abc import Callable
 
@@ -71,7 +71,10 @@ def test_other_errors_are_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_device_leaves_the_image_to_the_cpu(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Only this image: the next one is tried on the device again. Half precision of a GPU becomes float32."""
+    """Only this image; the next one is tried on the device.
+
+    Half precision of a GPU becomes float32.
+    """
     predictor, seen = Predictor(small_mematte(), device="cpu"), []
     expected = predictor.predict(*pair(64, 64))
     predictor.device, predictor.dtype = torch.device("cuda", 0), torch.float16

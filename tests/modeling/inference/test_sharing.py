@@ -1,4 +1,4 @@
-"""Threads share one predictor, one budget, and get the results that each would get alone."""
+"""Threads sharing one predictor and budget get their own results."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

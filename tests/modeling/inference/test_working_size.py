@@ -20,7 +20,7 @@ from tests.modeling.small import small_mematte
 
 
 def scene(side: int, stripes: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Picture, trimap and true alpha of a bright disc with dark stripes cut out of it."""
+    """Picture, trimap and true alpha of a bright disc with dark stripes."""
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     distance = (((y - side / 2) ** 2 + (x - side / 2) ** 2).sqrt() - side / 4)[None, None]
     alpha = (distance < 0).float()

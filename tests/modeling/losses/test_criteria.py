@@ -1,4 +1,7 @@
-"""AEMatter's criterion; the others are held to published training steps in test_train_step.py and test_diffmatte.py."""
+"""AEMatter's criterion.
+
+The others are held to published training steps in test_train_step.py and test_diffmatte.py.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The criteria's terms: numbers worked out by hand, empty masks, and what each term ignores."""
+"""Loss terms: hand-computed numbers, empty masks and ignored regions."""
 
 import math
 

@@ -10,7 +10,7 @@ STEP = CELL_PX + GAP_PX
 
 
 def panels(height: int, width: int) -> tuple[np.ndarray, np.ndarray, list[Panel]]:
-    """A blue image, a grey trimap, and two mattes that differ in one corner."""
+    """Blue image, grey trimap, and mattes that differ in one corner."""
     image = np.full((height, width, 3), (0, 0, 255), np.uint8)
     mattes = np.zeros((2, height, width), np.uint8)
     mattes[1, : height // 2 + 1, : width // 2 + 1] = 255

@@ -1,4 +1,4 @@
-"""The prior without torch equals that of torch, for pictures of any size."""
+"""Prior without torch equals torch's, for pictures of any size."""
 
 import numpy as np
 import onnxruntime

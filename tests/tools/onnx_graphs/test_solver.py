@@ -22,7 +22,10 @@ def test_any_size(solver: onnxruntime.InferenceSession, size: tuple[int, int]) -
 
 
 def test_holes_and_windows_of_two_colours(solver: onnxruntime.InferenceSession) -> None:
-    """Colour samples decide in the hole; float32 cannot hold the covariance of two flat colours."""
+    """Colour samples decide in the hole.
+
+    float32 cannot hold the covariance of two flat colours.
+    """
     y, x = torch.meshgrid(torch.arange(48), torch.arange(64), indexing="ij")
     alpha = (x > 16).float()
     alpha[18:30, 30:44] = 0

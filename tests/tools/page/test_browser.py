@@ -57,7 +57,7 @@ def browser() -> Iterator:
 
 @pytest.fixture
 def visit(browser, served: tuple[str, Path]) -> Iterator[Callable]:
-    """Open the page anew, in a profile of its own; every request has to stay on this machine."""
+    """Open the page in a fresh profile; requests must stay local."""
     contexts, requested = [], []
 
     def open_page():

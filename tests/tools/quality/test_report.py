@@ -1,4 +1,4 @@
-"""Tables: means over common images, shares of kept tokens by what they hold."""
+"""Tables: means over common images, kept-token shares by content."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Routers with another share: exactly as many tokens, the best ones or any."""
+"""Routers with another share: exact counts, best or random tokens."""
 
 import pytest
 import torch

@@ -13,7 +13,7 @@ FRONT = Camera(np.array([0.0, -4.0, 0.0]), np.zeros(3), roll=0.0, extent=2.0)
 
 
 def bar(x: float, breadth: float, colour: tuple[float, float, float], depth: float) -> Patches:
-    """An upright bar over the whole height of a picture of 32 px."""
+    """Upright bar over the whole height of a 32 px picture."""
     left, right = x - breadth / 2, x + breadth / 2
     corners = np.array([[[left, -4], [right, -4], [right, 36], [left, 36]]], np.float32)
     return Patches(corners, np.array([colour], np.float32), np.array([depth], np.float32))
