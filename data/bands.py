@@ -265,7 +265,10 @@ def _widths(profile: np.ndarray, inside: bool, undecided: np.ndarray) -> np.ndar
 
 
 def drawn_by_hand(values: np.ndarray) -> bool:
-    """True if the outlines of a mask (H, W) have few corners: polygons and strokes of a brush, not a segmentation."""
+    """True if the outlines of a mask (H, W) have few corners.
+
+    Polygons and strokes of a brush have few, segmentations many.
+    """
     scale = max(1.0, max(values.shape) / HOLES_PX)
     size = tuple(max(1, round(side / scale)) for side in values.shape[::-1])
     inside = (cv2.resize(values, size, interpolation=cv2.INTER_NEAREST) >= UNKNOWN).astype(np.uint8)
@@ -279,7 +282,7 @@ def drawn_by_hand(values: np.ndarray) -> bool:
 
 
 def holes(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
-    """Parts of the object's middle whose colours are at least as common in the surroundings.
+    """Parts of the object's middle with colours common in the surroundings.
 
     Roughly drawn masks, polygons above all, cover gaps through which the surroundings are seen. Where most of the
     object has such colours they tell nothing, and none is found.
@@ -308,7 +311,7 @@ def holes(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
 
 
 def _gaps(middle: np.ndarray, foreign: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Small parts of the middle whose colour is foreign, and differs from that of the object around them.
+    """Small middle parts whose foreign colour differs from the object around.
 
     Args:
         middle, foreign: (h, w) bool.
@@ -328,7 +331,7 @@ def _gaps(middle: np.ndarray, foreign: np.ndarray, colours: np.ndarray) -> np.nd
 
 
 def _shares(at: np.ndarray, bins: int) -> np.ndarray:
-    """Share of each bin (bins^3,), blurred over colours; zeros where there are no pixels."""
+    """Share of each bin (bins^3,), blurred over colours; zeros without pixels."""
     counts = np.bincount(at, minlength=bins**3).astype(np.float32).reshape(bins, bins, bins)
     for axis in range(3):
         counts = np.moveaxis(counts, axis, 0)

@@ -77,7 +77,7 @@ def masks(alpha: np.ndarray, seed: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def opaque_share(alpha: np.ndarray) -> float:
-    """Share of opaque pixels among those of the object, of an alpha (H, W) uint8."""
+    """Share of opaque pixels among the object's, of an alpha (H, W)."""
     return float(np.count_nonzero(alpha > FRACTIONAL[1]) / max(np.count_nonzero(alpha >= FRACTIONAL[0]), 1))
 
 

@@ -1,4 +1,6 @@
-"""Flicker and error of mattes of a clip with known alpha, frame by frame and with --steady of matte_clip.py.
+"""Flicker and error of clip mattes, frame by frame and with --steady.
+
+The alphas of the clip are known; --steady is that of matte_clip.py.
 
 The clip is composed here: drawn hair, fur and leaves that drift and turn over a panning photograph, with sensor noise.
 Per strength of --steady the table has the mean error of alpha in the unknown region and the frame-to-frame error: the
@@ -63,7 +65,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def composed(
     kind: str, count: int, backgrounds: Path, motion: float = 1.0
 ) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
-    """Frames (H, W, 3) uint8 of a moving object with true alphas (H, W) float32; the same for the same arguments."""
+    """Frames (H, W, 3) uint8 of a moving object, with true alphas.
+
+    The alphas are (H, W) float32. The same arguments give the same frames.
+    """
     import cv2
     import numpy as np
 

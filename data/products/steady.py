@@ -1,4 +1,4 @@
-"""Steadier mattes of clips: the matte of the frame before, moved along with the picture, as a guide.
+"""Steadier mattes of clips, guided by the previous, motion-compensated matte.
 
 Matting frame by frame flickers in hair and at soft edges. Inside the unknown band alpha is drawn towards that of the
 frame before, moved along with the object (optical flow DIS, Kroeger et al. 2016, averaged over the object around each
@@ -80,7 +80,10 @@ def _reduced_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _flow(image: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Way (h, w, 2) float32, as x and y, from the pixels of a picture to where they were in the one before."""
+    """Displacement (h, w, 2) float32 of pixels to the previous picture.
+
+    As x and y.
+    """
     if min(image.shape[:2]) < 16:  # too small for the pyramid of the flow
         return np.zeros((*image.shape[:2], 2), np.float32)
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (image, before)]

@@ -149,7 +149,10 @@ class Session:
         return made
 
     def run(self, predictor: Predictor, progress: Callable[[float], object] | None = None) -> Matte:
-        """Matte the photograph by its trimap; `progress` is called with the share of the network that is done."""
+        """Matte the photograph by its trimap.
+
+        `progress` is called with the share of the network that is done.
+        """
         if self.trimap is None:
             raise ValueError("make a trimap first")
         start = time.perf_counter()
