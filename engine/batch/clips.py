@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data.bands import FOLLOWS, Band
-from data.files import FileError, check_outputs, decode, read_alpha, real_path, remove_leftovers, to_uint8
+from data.files import FileError, check_outputs, decode, make_folder, read_alpha, real_path, remove_leftovers, to_uint8
 from data.masks import binary
 from data.products.clips import (
     VIDEO_KINDS,
@@ -148,8 +148,19 @@ def _nested(one: Path, other: Path) -> bool:
 
 def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = lambda: None) -> tuple[int, int]:
     """Matte the unfinished frames; returns the numbers of made and all frames."""
+    if not job.is_video:
+        make_folder(job.folder)
+        return _run(predictor, job, advance)
     working = WorkingFolder(job.folder)
-    working.create(marked=job.is_video)
+    with working.locked():
+        counts = _run(predictor, job, advance)
+        sound = _sound(job)
+        write_video(job.output, _finished(job), job.clip.rate or job.rate, job.clip.time_base, sound)
+        working.remove(job.frame_path(frame) for frame in job.clip)
+    return counts
+
+
+def _run(predictor: Predicts, job: ClipJob, advance: Callable[[], object]) -> tuple[int, int]:
     for folder in {job.folder, job.output.parent}:
         remove_leftovers(folder)
     made = total = 0
@@ -160,13 +171,14 @@ def run_clip(predictor: Predicts, job: ClipJob, advance: Callable[[], object] = 
         advance()
     if total == 0:
         raise FileError("the clip has no frames")
-    sound = job.clip.path if isinstance(job.clip, VideoClip) and has_sound(job.clip.path) else None
-    if job.is_video:
-        write_video(job.output, _finished(job), job.clip.rate or job.rate, job.clip.time_base, sound)
-        working.remove(job.frame_path(frame) for frame in job.clip)
-    elif sound:
+    if not job.is_video and (sound := _sound(job)):
         logger.info("%s: has sound, which frames in a folder cannot hold", sound)
     return made, total
+
+
+def _sound(job: ClipJob) -> Path | None:
+    """The video whose sound belongs to the clip."""
+    return job.clip.path if isinstance(job.clip, VideoClip) and has_sound(job.clip.path) else None
 
 
 def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame, steady: Steady | None) -> bool:

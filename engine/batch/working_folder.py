@@ -1,7 +1,10 @@
 """Working folders beside an output, marked to keep users' folders safe."""
 
+import fcntl
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data.files import FileError, make_folder, reason, remove_leftovers, write_atomic
@@ -29,13 +32,33 @@ class WorkingFolder:
         except OSError as error:
             raise FileError(f"{self.path}: cannot be read ({reason(error)})") from error
 
-    def create(self, marked: bool) -> None:
-        """Create the folder; a marked one is checked again first."""
-        if marked:
-            self.check()
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Create the folder with its mark, and keep other runs out of it.
+
+        Raises:
+            FileError: it holds other files and no mark, or another run uses it.
+        """
+        self.check()
         make_folder(self.path)
-        if marked:
-            write_atomic(self.path / MARK, _TEXT)
+        mark = self.path / MARK
+        if not mark.is_file():
+            write_atomic(mark, _TEXT)
+        busy = FileError(f"{self.path}: another run makes this video; wait for it to end, or choose another output")
+        try:
+            file = open(mark, "rb")
+        except OSError as error:  # the other run ended at this moment
+            raise busy from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise busy from error
+            except OSError as error:  # a file system without locks
+                logger.warning("%s: cannot be locked (%s); start no second run", self.path, reason(error))
+            if not os.fstat(file.fileno()).st_nlink:
+                raise busy
+            yield
 
     def remove(self, written: Iterable[Path]) -> None:
         """Remove the written files, and the folder once it is empty."""

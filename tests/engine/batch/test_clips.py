@@ -204,6 +204,20 @@ def test_files_of_others_in_the_working_folder_stay(clip, caplog):
     assert "holds other files and is left there" in caplog.text
 
 
+def test_a_second_run_of_the_same_video_is_refused(clip):
+    """The first to end removed the frames of the other."""
+    refused = []
+
+    def again() -> None:
+        with pytest.raises(FileError, match=r"out\.mov\.frames: another run makes this video; wait for it to end"):
+            run_clip(TrimapAsAlpha(), job(clip, "out.mov"))
+        refused.append(True)
+
+    assert run_clip(TrimapAsAlpha(), job(clip, "out.mov"), again) == (10, 10)
+    assert len(refused) == 10 and not (clip / "out.mov.frames").exists()
+    assert run_clip(TrimapAsAlpha(), job(clip, "out.mov")) == (10, 10)  # the lock went with the run
+
+
 def test_frames_of_another_size_are_never_scaled_into_a_video(clip):
     for folder, fill in (("frames", 90), ("trimaps", 255)):
         (clip / folder).mkdir()
