@@ -4,7 +4,8 @@ On enlarged photographs or on finely drawn composites.
 
 With --enlarge the images of a folder with true alphas are enlarged (cubic; trimaps by nearest neighbours): pictures of
 a large camera that hold no finer detail. With --drawn N composites are drawn at --side pixels, so that their hair,
-fur, leaves and nets have detail of single pixels.
+fur, leaves and nets have detail of single pixels. With --foregrounds composites are made of pictures with alpha, those
+of tools/render_foregrounds.py --size 2400 for example.
 
   python tools/benchmark_working_size.py --data-dir Datasets/photographs --enlarge 4000 --sizes auto full
   python tools/benchmark_working_size.py --drawn 10 --backgrounds Datasets/free/backgrounds --side 2400
@@ -37,8 +38,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data-dir", type=Path, metavar="DIR", help="images, trimaps and alphas")
     source.add_argument("--drawn", type=int, metavar="N", help="draw N composites")
+    source.add_argument("--foregrounds", type=Path, metavar="DIR", help="pictures with alpha to make composites of")
     parser.add_argument("--enlarge", type=int, metavar="PX", help="longer side to which images are enlarged")
-    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="photographs that drawn composites are made of")
+    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="photographs that composites are made of")
     parser.add_argument(
         "--side", type=int, default=2400, metavar="PX", help="of drawn composites (default %(default)s)"
     )
@@ -51,8 +53,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="weights that name their config (default: the shipped MEMatte-T)",
     )
     args = parser.parse_args(argv)
-    if args.drawn and not args.backgrounds:
-        parser.error("--drawn needs --backgrounds")
+    if (args.drawn or args.foregrounds) and not args.backgrounds:
+        parser.error("--drawn and --foregrounds need --backgrounds")
     return args
 
 
@@ -77,11 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from engine.build import build_model, shipped_config
     from modeling import Predictor
-    from tools.benchmarks.enlarged import drawn, enlarged
+    from tools.benchmarks.enlarged import composed, drawn, enlarged
 
     try:
         if args.data_dir:
             cases = enlarged(args.data_dir, args.enlarge)
+        elif args.foregrounds:
+            cases = composed(args.foregrounds, args.backgrounds)
         else:
             cases = drawn(args.drawn, args.side, args.backgrounds)
         config = shipped_config(args.checkpoint)

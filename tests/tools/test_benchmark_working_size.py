@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from data.files import FileError
 from tools.benchmark_working_size import main
-from tools.benchmarks.enlarged import drawn, enlarged
+from tools.benchmarks.enlarged import composed, drawn, enlarged
 
 
 @pytest.fixture
@@ -35,6 +36,19 @@ def test_enlarged_and_drawn_cases_are_whole(folder: Path) -> None:
         assert case.image.shape == (*case.trimap.shape, 3)
         assert set(np.unique(case.trimap)) <= {0, 128, 255}
         assert 0 <= case.alpha.min() <= case.alpha.max() <= 1
+
+
+def test_composites_are_made_of_pictures_with_alpha(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut").mkdir()
+    layer = np.zeros((90, 120, 4), np.uint8)
+    layer[20:60, 30:80] = (0, 0, 255, 255)
+    cv2.imwrite(str(tmp_path / "cut" / "red.png"), layer)
+    (case,) = composed(tmp_path / "cut", folder / "image")
+    assert (case.name, case.alpha.shape) == ("red", (90, 120))
+    assert np.abs(case.image[40, 50].astype(int) - (255, 0, 0)).max() < 12
+    assert case.trimap[40, 50] == 255
+    with pytest.raises(FileError, match="no alpha channel"):
+        list(composed(folder / "image", folder / "image"))
 
 
 def test_a_folder_without_alphas_is_refused(tmp_path: Path) -> None:

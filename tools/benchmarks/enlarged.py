@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.files import FileError, read_alpha, read_image, read_trimap
+from data.files import FileError, decode, read_alpha, read_image, read_trimap, to_uint8
 from data.folders import images_by_name
 from data.prepare.drawn import draw_foreground
 from data.products.backgrounds import covering_ratio, random_part
@@ -15,7 +15,8 @@ from data.trimap import trimap_from_alpha
 from engine.training.validation import validation_pairs
 
 KINDS = ("hair", "fur", "leaves", "grass", "net")
-NOISE = 2.0  # standard deviation of the sensor noise of drawn composites, in levels
+NOISE = 2.0  # standard deviation of the sensor noise of composites, in levels
+BAND_SHARES = 0.005, 0.015  # kernels of their trimaps, into the object and out of it, per longer side
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,38 @@ def enlarged(folder: Path, side_px: int | None) -> Iterator[Case]:
 
 def drawn(count: int, side_px: int, backgrounds: Path) -> Iterator[Case]:
     """Composites with detail of single pixels; the same for the same arguments."""
-    photographs = [paths[0] for _, paths in sorted(images_by_name(backgrounds).items())]
-    if not photographs:
-        raise FileError(f"{backgrounds}: holds no photographs")
-    size = side_px * 3 // 4, side_px
+    photographs, size = _photographs(backgrounds), (side_px * 3 // 4, side_px)
     for number in range(count):
         rng, kind = np.random.default_rng(number), KINDS[number % len(KINDS)]
-        texture, behind = (read_image(photographs[rng.integers(len(photographs))]) for _ in range(2))
-        layer = draw_foreground(kind, size, rng, texture).astype(np.float32)
-        alpha = layer[..., 3] / 255
-        background = random_part(behind, size, covering_ratio(behind, size), rng).astype(np.float32)
-        image = background + (layer[..., :3] - background) * alpha[..., None]
-        image += rng.normal(0, NOISE, image.shape).astype(np.float32)
-        trimap = trimap_from_alpha(alpha, *(int(side_px * share) | 1 for share in (0.005, 0.015)))
-        yield Case(f"{kind} {number}", np.rint(np.clip(image, 0, 255)).astype(np.uint8), trimap, alpha)
+        texture = read_image(photographs[rng.integers(len(photographs))])
+        behind = read_image(photographs[rng.integers(len(photographs))])
+        yield _composite(f"{kind} {number}", draw_foreground(kind, size, rng, texture), behind, rng)
+
+
+def composed(foregrounds: Path, backgrounds: Path) -> Iterator[Case]:
+    """Composites of foregrounds with alpha (`tools/render_foregrounds.py --size 2400`); the same for the same files."""
+    photographs = _photographs(backgrounds)
+    for number, (name, paths) in enumerate(sorted(images_by_name(foregrounds).items())):
+        rng = np.random.default_rng(number)
+        layer = decode(paths[0], alpha=True).pixels
+        if layer.ndim != 3 or layer.shape[2] != 4:
+            raise FileError(f"{paths[0]}: has no alpha channel")
+        yield _composite(name, to_uint8(layer), read_image(photographs[rng.integers(len(photographs))]), rng)
+
+
+def _photographs(folder: Path) -> list[Path]:
+    photographs = [paths[0] for _, paths in sorted(images_by_name(folder).items())]
+    if not photographs:
+        raise FileError(f"{folder}: holds no photographs")
+    return photographs
+
+
+def _composite(name: str, layer: np.ndarray, behind: np.ndarray, rng: np.random.Generator) -> Case:
+    """A foreground (H, W, 4) over a part of a photograph, with sensor noise and a trimap."""
+    size, layer = layer.shape[:2], layer.astype(np.float32)
+    alpha = layer[..., 3] / 255
+    background = random_part(behind, size, covering_ratio(behind, size), rng).astype(np.float32)
+    image = background + (layer[..., :3] - background) * alpha[..., None]
+    image += rng.normal(0, NOISE, image.shape).astype(np.float32)
+    trimap = trimap_from_alpha(alpha, *(int(max(size) * share) | 1 for share in BAND_SHARES))
+    return Case(name, np.rint(np.clip(image, 0, 255)).astype(np.uint8), trimap, alpha)
