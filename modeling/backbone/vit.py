@@ -236,7 +236,8 @@ class Attention(nn.Module):
 
     def heads(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, ..., C) -> q, k, v, each (B, heads, ..., d)."""
-        return rearrange(self.qkv(tokens), "b ... (t n d) -> t b n ... d", t=3, n=self.num_heads).unbind(0)
+        parts = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)  # one copy in the backward pass
+        return tuple(rearrange(part, "b ... n d -> b n ... d") for part in parts)
 
     def project(self, mixed: Tensor) -> Tensor:
         """(B, heads, N, d) -> (B, N, C)."""

@@ -22,7 +22,11 @@ class ConvBlock(nn.Module):
         self.bn = nn.BatchNorm2d(out_chans)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)), inplace=True)
+        return self.activate(self.conv(x))
+
+    def activate(self, convolved: Tensor) -> Tensor:
+        """Batch norm and ReLU."""
+        return F.relu(self.bn(convolved), inplace=True)
 
 
 class MattingHead(nn.Module):
