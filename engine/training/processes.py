@@ -17,6 +17,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.multiprocessing import ProcessExitedException, start_processes
 from torch.nn.parallel import DistributedDataParallel
 
+from modeling.base import MattingOutput
 from modeling.inference.predictor import choose_device
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
@@ -116,6 +117,27 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
+class _Plain(nn.Module):
+    """Network with its output as a dictionary, in which DDP finds the tensors; of a dataclass it sees none."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *args: Any, **inputs: Any) -> dict[str, Any]:
+        return vars(self.network(*args, **inputs))
+
+
+class _Averaged(DistributedDataParallel):
+    """Network whose gradients are averaged over processes.
+
+    A static graph needs the output's tensors: without them no gradient is averaged, and there is no error.
+    """
+
+    def forward(self, *args: Any, **inputs: Any) -> MattingOutput:
+        return MattingOutput(**super().forward(*args, **inputs))
+
+
 def distributed(model: nn.Module, device: torch.device, precision: torch.dtype, static_graph: bool) -> nn.Module:
     """Model with gradients averaged over processes; the bare model for one.
 
@@ -124,8 +146,8 @@ def distributed(model: nn.Module, device: torch.device, precision: torch.dtype, 
     """
     if comm.get_world_size() == 1:
         return model
-    wrapped = DistributedDataParallel(
-        model,
+    wrapped = _Averaged(
+        _Plain(model),
         device_ids=[device] if device.type == "cuda" else None,
         broadcast_buffers=True,
         gradient_as_bucket_view=True,
