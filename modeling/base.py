@@ -148,6 +148,11 @@ class MattingNetwork(nn.Module):
         """Remove the teacher, if any, for the duration of the block."""
         yield self
 
+    @contextmanager
+    def undistilled(self) -> Iterator[None]:
+        """Run no teacher, if there is one, for the duration of the block."""
+        yield
+
     def student_copy(self) -> "MattingNetwork":
         """A deep copy without the teacher, which inference does not need."""
         with self.without_teacher():

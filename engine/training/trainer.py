@@ -195,14 +195,16 @@ class MattingTrainer(SimpleTrainer):
     def _look_ahead(self, parts: list[dict[str, Any]]) -> BatchMeans:
         """Batch-wide figures that the losses of each part need.
 
-        Where that includes the tokens that are kept, it takes one more forward pass of each part.
+        Where that includes the tokens that are kept, it takes one more forward pass of each part; of the student alone,
+        whose features stand for the teacher's, since no mean depends on them.
         """
-        means = BatchMeans()
-        with without_trace(self.bare, self.device), torch.no_grad():
+        means, distilled = BatchMeans(), self.bare.distill
+        with without_trace(self.bare, self.device), torch.no_grad(), self.bare.undistilled():
             for part in parts:
                 image, trimap, alpha = self._to_device(part)
                 routed = self.criterion.reads_policy
                 output = self._forward(self.bare, image, trimap, alpha) if routed else MattingOutput(alpha)
+                output.teacher_features = output.features if distilled else None
                 self.criterion(output, alpha, trimap, means.recorder())
         means.average()
         return means

@@ -37,6 +37,15 @@ class Distilled(MattingNetwork):
         finally:
             self.teacher_backbone = teacher
 
+    @contextmanager
+    def undistilled(self) -> Iterator[None]:
+        """Run no teacher for the duration of the block."""
+        distill, self.distill = self.distill, False
+        try:
+            yield
+        finally:
+            self.distill = distill
+
     def train(self, mode: bool = True) -> "Distilled":
         """Set the mode of everything but the teacher, which stays in evaluation."""
         super().train(mode)

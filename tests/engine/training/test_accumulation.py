@@ -3,6 +3,8 @@
 import pytest
 import torch
 from detectron2.config import LazyCall as L
+from detectron2.config import instantiate
+from safetensors.torch import save_file
 
 from engine.training import session
 from engine.training.accumulation import BatchMeans, split_batch
@@ -96,6 +98,21 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(tmp_path):
         assert (parts["model"][name].double() - wanted.double()).abs().max() <= 1e-6, name
     for name, value in curve(tmp_path / "whole")[0].items():
         assert curve(tmp_path / "parts")[0][name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_the_teacher_runs_once_per_part(tmp_path):
+    """The first pass of a routed network gathers means that the teacher has no part in."""
+    settings = ("model.distill=true", "train.total_batch_size=4", "train.accumulate=2", "train.max_iter=1")
+    config = tiny(tmp_path, *settings)
+    teacher = instantiate(config.teacher)
+    state = {f"backbone.{name}": value for name, value in teacher.state_dict().items()}
+    save_file(state, tmp_path / "teacher.safetensors")
+    config.train.teacher_checkpoint = str(tmp_path / "teacher.safetensors")
+    trainer, start = session.prepare(config, "x", resume=False)
+    sizes = []
+    trainer.bare.teacher_backbone.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
+    trainer.train(start, 1)
+    assert sizes == [2, 2]
 
 
 def test_a_resumed_run_that_accumulates_and_recomputes_goes_on_to_the_bit(tmp_path):
