@@ -1,11 +1,16 @@
 """Settings that cannot work are refused before anything is computed, by name."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
-from engine.training.parts import initial_weights
+from engine.build import load_config
+from engine.training.parts import build_network, initial_weights
 from engine.training.settings import check_settings
 from tests.engine.training.test_trainer import tiny
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -56,3 +61,17 @@ def test_a_config_may_insist_on_weights_to_start_from(tmp_path):
     check_settings(config)
     with pytest.raises(ValueError, match=r"this config fine-tunes: set train\.init_checkpoint"):
         initial_weights(config)
+
+
+def test_published_fine_tuning_never_starts_from_random_weights():
+    with pytest.raises(ValueError, match=r"this config fine-tunes: set train\.init_checkpoint"):
+        initial_weights(load_config(ROOT / "configs" / "MEMatte_S_finetune.py"))
+    others = {path.stem for path in (ROOT / "configs").glob("*finetune*.py")} - {"MEMatte_S_finetune"}
+    for name in others:
+        assert (ROOT / initial_weights(load_config(ROOT / "configs" / f"{name}.py"))).is_file()
+
+
+def test_other_runs_say_that_they_start_from_random_weights(tmp_path, caplog):
+    caplog.set_level("INFO")
+    build_network(tiny(tmp_path), from_files=True)
+    assert "starting from random weights, since train.init_checkpoint is empty" in caplog.messages
