@@ -32,6 +32,14 @@ print(json.dumps({"file": mematte.__file__, "version": mematte.__version__, "mod
 """
 
 
+def test_every_folder_of_the_library_is_packaged() -> None:
+    listed = re.search(r"^packages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)[1]
+    folders = {path.parent.relative_to(ROOT / "modeling") for path in (ROOT / "modeling").rglob("__init__.py")}
+    assert set(re.findall(r'"(.*?)"', listed)) - {"mematte.weights"} == {
+        ".".join(("mematte", *folder.parts)) for folder in folders
+    }
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wheel built from a copy, without network.
