@@ -69,7 +69,7 @@ test-page: $(READY_DEV) $(READY_APP)
 	$(VENV_PYTHON) -m pytest tests/tools/page -rs
 
 test: lint
-	$(VENV_PYTHON) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: $(READY_DEV)
 	$(VENV_PYTHON) -m ruff check .

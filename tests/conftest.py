@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("soak") is None)  # the longest first: no worker waits for it
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="torch.cuda.is_available() is False on this machine")

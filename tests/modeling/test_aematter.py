@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,6 +16,7 @@ from modeling.decoder.axis_attention import ContextBlock, context_stage
 from modeling.inference.aematter import attend_chunked
 from modeling.inference.budget import Limits
 from modeling.inference.executors import matte, memory_cost
+from modeling.inputs import is_unknown
 from tools.reference.aematter_memory import STATUS
 from tools.reference.golden import onehot_family as goldens
 from tools.reference.golden.files import key_list, load_golden, published_keys
@@ -86,12 +86,14 @@ def test_context_stays_exact_in_half_precision_with_huge_logits(dtype: torch.dty
 
 
 def test_half_precision_alpha_stays_close(model: AEMatter):
-    case = load_golden("aematter_a_128x160")
-    image, trimap = goldens.tensors(case)
+    """On the middle of the picture: bfloat16 is slow on processors without instructions for it."""
+    image, trimap = (part[..., 32:96, 40:120] for part in goldens.tensors(load_golden("aematter_a_128x160")))
+    expected = matte(model, image, trimap, Limits()).alpha
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        alpha = matte(model, image, trimap, Limits()).alpha[0, 0].numpy()
-    difference = np.abs(alpha - case["alpha"])[case["trimap"] == 128]
-    assert difference.mean() < 0.02
+        alpha = matte(model, image, trimap, Limits()).alpha
+    unknown = is_unknown(trimap)
+    assert unknown.sum() > 100
+    assert (alpha - expected)[unknown].abs().mean() < 0.02
 
 
 @pytest.mark.parametrize("max_logits", [1, 300, 5_000, 10**9])
