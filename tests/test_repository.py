@@ -86,9 +86,12 @@ def test_networks_do_not_know_how_they_run_on_large_images() -> None:
     assert [name(path) for path in importing] == ["modeling/__init__.py"]
 
 
+def production() -> list[Path]:
+    return [*MODULES, *CONFIGS, *ROOT.glob("*.py"), *(ROOT / "tools").rglob("*.py")]
+
+
 def test_production_does_not_import_tests() -> None:
-    production = [*MODULES, *CONFIGS, *ROOT.glob("*.py"), *(ROOT / "tools").rglob("*.py")]
-    assert [name(path) for path in production if "tests" in imported(ast.parse(path.read_text()))] == []
+    assert [name(path) for path in production() if "tests" in imported(ast.parse(path.read_text()))] == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
@@ -138,6 +141,17 @@ def test_workers_of_the_suite_share_the_cores() -> None:
 def test_one_place_extends_the_path() -> None:
     changing = [path for path in tracked() if path.suffix == ".py" and "sys.path.insert" in path.read_text()]
     assert [name(path) for path in changing if path != Path(__file__).resolve()] == ["tools/tools.py"]
+
+
+def test_unknown_is_defined_once_per_side() -> None:
+    """Files that run alone or that are written out for reference keep their own."""
+    places = {name(path) for path in production() if re.search(r"== ?(128|UNKNOWN)\b", path.read_text())}
+    alone = {place for place in places if place.startswith(("tools/onnx_graphs/", "tools/reference/"))}
+    assert places - alone == {
+        "data/trimap.py",
+        "modeling/inputs.py",
+        "modeling/inference/predictor.py",  # refuses other levels
+    }
 
 
 def test_the_formatter_formats_everything() -> None:

@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import numpy as np
 
     from data.products.steady import Steady
-    from data.trimap import UNKNOWN, trimap_from_alpha
+    from data.trimap import is_unknown, trimap_from_alpha
     from engine.build import build_model, shipped_config
     from modeling import Predictor
 
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 trimap = trimap_from_alpha(true, *BAND_PX)
                 alpha = predictor.predict(image, trimap)
                 for steady, errors in steadied.values():
-                    errors.add(steady(image, trimap, alpha), true, trimap == UNKNOWN)
+                    errors.add(steady(image, trimap, alpha), true, is_unknown(trimap))
             for strength, (_, errors) in steadied.items():
                 cells[strength].append((np.mean(errors.absolute), np.mean(errors.changes)))
     except (ValueError, OSError) as error:

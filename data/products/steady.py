@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from data.trimap import UNKNOWN
+from data.trimap import is_unknown
 
 FLOW_PX = 512  # longer side of the picture that motion is measured on; the next two are pixels of it
 MOTION_PX, MATCH_PX = 20.0, 4.0  # deviations of the windows over which motion, and match of colours, are averaged
@@ -47,7 +47,7 @@ class Steady:
         Returns:
             (H, W) float32; `alpha` where the trimap is known.
         """
-        unknown = trimap == UNKNOWN
+        unknown = is_unknown(trimap)
         if self._picture is not None and self._picture.shape == image.shape and unknown.any():
             alpha = self._guided(image, unknown, alpha)
         self._picture, self._alpha = image, alpha

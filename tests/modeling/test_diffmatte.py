@@ -8,14 +8,14 @@ from modeling.inference.executors import matte, memory_cost
 from modeling.inference.predictor import Predictor
 from modeling.inputs import image_and_classes, trimap_classes, whole_window
 from modeling.losses.criteria import DiffMatteCriterion
-from tools.reference.diffmatte import CONFIGS, build, published_keys
+from tools.reference.diffmatte import CONFIGS, build, diffmatte_keys
 from tools.reference.golden.files import key_list, load_golden
 
 
 @pytest.mark.parametrize("variant", CONFIGS)
 def test_state_dict_is_the_published_one(variant):
     with torch.device("meta"):
-        assert key_list(build(variant)) == published_keys(variant)
+        assert key_list(build(variant)) == diffmatte_keys(variant)
 
 
 def test_trimap_classes_are_the_same_for_every_way_to_write_a_trimap():

@@ -24,7 +24,7 @@ CONFIGS = {
 }
 
 
-def published_keys(variant: str) -> list[list]:
+def diffmatte_keys(variant: str) -> list[list]:
     """Published state dict's [name, shape, dtype], in order."""
     return json.loads(gzip.decompress((GOLDEN / "diffmatte.keys.json.gz").read_bytes()))[variant]
 
