@@ -112,11 +112,11 @@ def pixels(index=0, side=64):
 
 def test_a_crop_is_learnt_by_heart(tmp_path):
     settings = (
-        "train.max_iter=150",
-        "lr_multiplier.milestones=[120]",
+        "train.max_iter=80",
+        "lr_multiplier.milestones=[60]",
         "optimizer.params.lr=5e-3",
         "lr_multiplier.warmup_iters=10",
-        "model.self_align_stage2_step=75",
+        "model.self_align_stage2_step=40",
     )
     config = shrunk("DiffMatte_ViTS", tmp_path, *settings, length=1)
     assert run.train(config, "x", resume=False)
