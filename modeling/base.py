@@ -150,7 +150,7 @@ class MattingNetwork(nn.Module):
 
     @contextmanager
     def undistilled(self) -> Iterator[None]:
-        """Run no teacher, if there is one, for the duration of the block."""
+        """Run no teacher, if any, for the duration of the block."""
         yield
 
     def student_copy(self) -> "MattingNetwork":

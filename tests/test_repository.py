@@ -144,7 +144,10 @@ def test_one_place_extends_the_path() -> None:
 
 
 def test_unknown_is_defined_once_per_side() -> None:
-    """Files that run alone or that are written out for reference keep their own."""
+    """One definition for arrays and one for tensors.
+
+    Files that run alone, or that are written out for reference, keep their own.
+    """
     places = {name(path) for path in production() if re.search(r"== ?(128|UNKNOWN)\b", path.read_text())}
     alone = {place for place in places if place.startswith(("tools/onnx_graphs/", "tools/reference/"))}
     assert places - alone == {

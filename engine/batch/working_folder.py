@@ -34,7 +34,7 @@ class WorkingFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Create the folder with its mark, and keep other runs out of it.
+        """Create the marked folder, and keep other runs out of it.
 
         Raises:
             FileError: it holds other files and no mark, or another run uses it.

@@ -65,7 +65,10 @@ def _iterate(x: Tensor, steps: int) -> Tensor:
 
 
 def _iterate_by_square(x: Tensor, steps: int) -> Tensor:
-    """The same by (m, m) matrices alone, which commute: half the time or less where n is at least 2 m."""
+    """The same by commuting (m, m) matrices alone.
+
+    This takes half the time or less where n is at least 2 m.
+    """
     a, b, c = _COEFFICIENTS
     square, product = x @ x.t(), None  # of the present x, and of all factors
     for step in range(steps):

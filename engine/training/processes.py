@@ -25,7 +25,7 @@ _TIMEOUT = timedelta(minutes=60)  # a validation of large pictures may keep one 
 
 
 def check_environment() -> None:
-    """Refuse a launcher's variables that are no numbers, or lack one of them.
+    """Refuse incomplete or non-numeric variables of a launcher.
 
     Raises:
         ValueError: names the first one.
@@ -118,7 +118,10 @@ def _free_port() -> int:
 
 
 class _Plain(nn.Module):
-    """Network with its output as a dictionary, in which DDP finds the tensors; of a dataclass it sees none."""
+    """Network with a dictionary as output, whose tensors DDP finds.
+
+    In a dataclass it finds none.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -66,7 +66,9 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 def check_run_folder(folder: Path) -> None:
-    """Refuse pipes, devices and files of the kernel in the place of files; opening one may wait for ever.
+    """Refuse pipes, devices and kernel files in place of files.
+
+    Opening one may wait for ever.
 
     Raises:
         ValueError: names the first one.

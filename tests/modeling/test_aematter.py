@@ -86,7 +86,10 @@ def test_context_stays_exact_in_half_precision_with_huge_logits(dtype: torch.dty
 
 
 def test_half_precision_alpha_stays_close(model: AEMatter):
-    """On the middle of the picture: bfloat16 is slow on processors without instructions for it."""
+    """On the middle of the picture.
+
+    bfloat16 is slow on processors without instructions for it.
+    """
     image, trimap = (part[..., 32:96, 40:120] for part in goldens.tensors(load_golden("aematter_a_128x160")))
     expected = matte(model, image, trimap, Limits()).alpha
     with torch.autocast("cpu", dtype=torch.bfloat16):

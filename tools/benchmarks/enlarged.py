@@ -72,7 +72,7 @@ def _photographs(folder: Path) -> list[Path]:
 
 
 def _composite(name: str, layer: np.ndarray, behind: np.ndarray, rng: np.random.Generator) -> Case:
-    """A foreground (H, W, 4) over a part of a photograph, with sensor noise and a trimap."""
+    """Foreground (H, W, 4) over part of a photograph, with noise and trimap."""
     size, layer = layer.shape[:2], layer.astype(np.float32)
     alpha = layer[..., 3] / 255
     background = random_part(behind, size, covering_ratio(behind, size), rng).astype(np.float32)

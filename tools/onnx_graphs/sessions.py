@@ -46,7 +46,10 @@ def run_session(session: onnxruntime.InferenceSession, feed: dict[str, np.ndarra
 
 
 def _reason(error: Exception) -> str:
-    """First words of a message, without onnxruntime's codes, the path (callers give it) and places in its source."""
+    """First words of a message, without onnxruntime's codes and paths.
+
+    Callers give the path; places in its source are dropped too.
+    """
     text = re.sub(r"\s+", " ", str(error))
     text = re.sub(r"^(\[ONNXRuntimeError\] : \d+ : )?([A-Z_]+ : )?(Load model from .*? failed: ?)?", "", text)
     return re.sub(r"/onnxruntime_src/.*?\) (?=[A-Z])", "", text)[:200]

@@ -101,7 +101,10 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(tmp_path):
 
 
 def test_the_teacher_runs_once_per_part(tmp_path):
-    """The first pass of a routed network gathers means that the teacher has no part in."""
+    """Not in a routed network's first pass.
+
+    That pass gathers means in which the teacher has no part.
+    """
     settings = ("model.distill=true", "train.total_batch_size=4", "train.accumulate=2", "train.max_iter=1")
     config = tiny(tmp_path, *settings)
     teacher = instantiate(config.teacher)

@@ -39,7 +39,10 @@ def gradients(rank: int, world_size: int) -> tuple[dict[str, torch.Tensor], dict
 
 
 def trained(rank: int, world_size: int, accumulate: int, static_graph: bool) -> dict[str, torch.Tensor]:
-    """Gradients of the trainer's second step on this process' share of a batch; routers have no noise."""
+    """Gradients of the second step on a share of a batch, without noise.
+
+    The share is this process's; routers draw no noise.
+    """
     config = load_config(TINY)
     config.model.backbone.router_noise = 0.0
     model = instantiate(config.model)

@@ -1,4 +1,4 @@
-"""Hostile inputs and damaged files end in one sentence that names the cause."""
+"""Hostile inputs and damaged files end in one clear sentence."""
 
 import numpy as np
 import onnx
