@@ -72,13 +72,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     checkpoint = args.checkpoint or cli.SHIPPED
     size = args.size and args.size[::-1]  # height, width
+    if not checkpoint.is_file():
+        logging.error("%s: no such file", checkpoint)
+        return 2
     try:
         metadata = {"source": checkpoint.name, "source_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
         written, difference = export(
             checkpoint,
             args.model,
             args.output_dir,
-            args.name or checkpoint.stem,
+            checkpoint.stem if args.name is None else args.name,
             graphs=args.graphs,
             size=size,
             half=args.weights == "fp16",

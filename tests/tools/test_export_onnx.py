@@ -196,7 +196,11 @@ def test_the_runner_mattes_a_sample_without_torch(exported: Path, tmp_path: Path
         (["--model", "MEMatte_T", "--size", "64"], "leave --size out"),
         (["--model", "CheapMatting"], "cannot be exported"),
         (["--graphs", "triple"], "triple is unknown"),
-        (["--checkpoint", "missing.safetensors"], "missing.safetensors"),
+        (["--checkpoint", "missing.safetensors"], "missing.safetensors: no such file"),
+        (["--checkpoint", str(ROOT / "weights")], "weights: no such file"),
+        (["--name", "../net"], "give a short file name"),
+        (["--name", "n" * 300], "give a short file name"),
+        (["--name", ""], "give a short file name"),
         (["--checkpoint", str(ROOT / "weights" / "ViTMatte_T.safetensors")], "give --size"),
     ],
 )
@@ -208,12 +212,21 @@ def test_bad_arguments_end_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_is_no_output_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "out").write_text("")
+    assert export_onnx.main(["--output-dir", str(tmp_path / "out")]) == 2
+    assert "is no folder" in caplog.text
+
+
 def test_the_runner_names_bad_files(exported: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     image, trimap = (str(SAMPLES / kind) for kind in ("original/fur.jpg", "trimap/plum_tree.png"))
     output = str(tmp_path / "alpha.png")
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
+    cut = tmp_path / "cut.onnx"  # its weights lie beside it no longer
+    cut.write_bytes((exported / "T.onnx").read_bytes())
     cases = {
+        str(cut): "cannot load it",
         str(exported / "T_backbone.onnx"): "trimap must be",
         str(tmp_path / "none.onnx"): "no such file",
         str(broken): "cannot load it",

@@ -36,6 +36,7 @@ PRIOR_METADATA = {
     "prior": "input of its own: closed-form alpha in [0, 1], in steps of 1/255, 0 beyond the image, by NAME_prior.onnx",
     "prior_px": str(torch_side.PRIOR_PX),  # larger pictures are reduced before their prior is solved
 }
+_NAME_BYTES = 200  # names get suffixes, and file systems take 255
 _EXTERNAL_BYTES, _EXTERNAL_ALIGNMENT = 1024, 4096  # smallest tensor to move out, and where each may begin
 
 
@@ -67,7 +68,7 @@ class Plan:
 def make_plan(
     model: ViTMatte, name: str, size: tuple[int, int] | None, half: bool, metadata: Mapping[str, str]
 ) -> Plan:
-    """Check that `model` and `size` fit each other.
+    """Check that `model` and `size` fit each other, and that `name` is a file name.
 
     Raises:
         ExportError: they do not.
@@ -81,6 +82,8 @@ def make_plan(
             "ViTMatte's relative positions depend on the size of the image, so a file serves one size only: "
             "give --size WIDTHxHEIGHT"
         )
+    if not name or Path(name).name != name or not name.isprintable() or len(name.encode()) > _NAME_BYTES:
+        raise ExportError(f"--name {name[:40]!r}: give a short file name without folders")
     if size and any(side < MULTIPLE or side % MULTIPLE for side in size):
         raise ExportError(f"--size {size[1]}x{size[0]}: both sides must be multiples of {MULTIPLE}")
     return Plan(name, size, half, dict(metadata))
@@ -306,6 +309,8 @@ def export(
     Returns:
         Bytes per written file, and the largest difference of an alpha from torch.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ExportError(f"--output-dir {folder}: is no folder")
     state = read_state_dict(checkpoint)
     model_name = find(model_name) if model_name else identify(state)
     if model_name is None:
