@@ -12,6 +12,8 @@ from fvcore.common.param_scheduler import (
     ParamScheduler,
 )
 
+LONGEST_WARMUP = 0.2  # share of a run under `warm_stable_decay`
+
 
 def iterations(images: int, batch: int, epochs: float) -> int:
     """Whole iterations in so many epochs."""
@@ -33,7 +35,8 @@ def stepped_multiplier(
 def warm_stable_decay(max_iter: int, warmup_iters: int, decay_share: float) -> ParamScheduler:
     """Rate multiplier: linear warm-up, 1, half a cosine to 0.
 
-    The cosine takes the last `decay_share`.
+    The cosine takes the last `decay_share`. The warm-up takes at most a fifth of the run: a run of fewer iterations
+    would otherwise end within it, having learnt nothing.
 
     A run may be lengthened before its decay begins, by resuming it with a larger `train.max_iter`.
     """
@@ -41,7 +44,7 @@ def warm_stable_decay(max_iter: int, warmup_iters: int, decay_share: float) -> P
         raise ValueError(f"decay_share is {decay_share}; it must be between 0 and 1")
     parts = [ConstantParamScheduler(1.0), CosineParamScheduler(1.0, 0.0)]
     stable = CompositeParamScheduler(parts, [1 - decay_share, decay_share], ["fixed", "rescaled"])
-    return WarmupParamScheduler(stable, 0.001, min(warmup_iters / max_iter, 1.0))
+    return WarmupParamScheduler(stable, 0.001, min(warmup_iters / max_iter, LONGEST_WARMUP))
 
 
 class CosineByEpoch(ParamScheduler):

@@ -117,3 +117,8 @@ def test_warm_stable_decay_and_lengthening() -> None:
     assert [long(iteration / 4000) for iteration in range(700)] == pytest.approx(values[:700])
     with pytest.raises(ValueError, match="decay_share is 1"):
         warm_stable_decay(1000, 100, 1)
+
+
+def test_a_run_shorter_than_its_warm_up_still_reaches_the_full_rate() -> None:
+    multiplier = warm_stable_decay(60, 100, 0.5)
+    assert max(multiplier(iteration / 60) for iteration in range(60)) == 1
