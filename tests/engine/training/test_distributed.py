@@ -39,7 +39,7 @@ def gradients(rank: int, world_size: int) -> tuple[dict[str, torch.Tensor], dict
 
 
 def trained(rank: int, world_size: int, accumulate: int, static_graph: bool) -> dict[str, torch.Tensor]:
-    """Gradients of the second step on a share of a batch, without noise.
+    """Gradients of the second step on part of a batch, without noise.
 
     The share is this process's; routers draw no noise.
     """
