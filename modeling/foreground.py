@@ -6,7 +6,6 @@ at once. Every level is worked through in boxes that stay in the processor's cac
 travels while it is relaxed; boxes that no soft pixel depends on are left out. Neither changes the result.
 """
 
-import contextlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .threads import one_thread
 
 REGULARISATION = 1e-5
 SMALL_SIDE_PX, SMALL_SWEEPS, BIG_SWEEPS = 32, 10, 2
@@ -39,24 +40,13 @@ def estimate_foreground(image: Tensor, alpha: Tensor) -> Tensor:
         raise ValueError(
             f"image is {tuple(image.shape)} and alpha {tuple(alpha.shape)}; they must be (H, W, 3) and (H, W)"
         )
-    with _one_thread():
+    with one_thread():  # boxes are too small for several
         return _estimate(image, alpha)
 
 
 def memory_cost(height: int, width: int) -> int:
     """Upper estimate in bytes for `estimate_foreground`, inputs and result included."""
     return _BYTES_OF_PIXEL * height * width
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Limit to one thread; boxes are too small for several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _estimate(image: Tensor, alpha: Tensor) -> Tensor:

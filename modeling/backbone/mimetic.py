@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ..threads import one_thread
+
 QUERY_KEY = (0.7, 0.7)  # random part, identity
 VALUE_OUTPUT = (0.4, -0.4)
 POSITION_STD = 0.1
@@ -18,6 +20,7 @@ LONGEST_WAVE = 100.0  # tokens
 
 
 @torch.no_grad()
+@one_thread()  # on a busy machine, threads that share so small matrices wait for minutes
 def initialise_mimetic(pos_embed: nn.Parameter, attentions: Iterable[nn.Module]) -> None:
     """Set position embeddings (1, 1 + side**2, C) and the linears `qkv` and `proj` of each attention."""
     count, dim = pos_embed.shape[1:]

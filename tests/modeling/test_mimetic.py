@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from modeling.backbone.mimetic import QUERY_KEY, VALUE_OUTPUT
@@ -46,3 +47,15 @@ def test_positions_tell_near_from_far() -> None:
     distances = (grid - grid[3, 5]).norm(dim=-1)
     assert distances[3, 5] == 0 and (distances > 0).sum() == 14 * 14 - 1
     assert distances[3, 6] < distances[3, 9] < distances[12, 13]
+
+
+def test_threads_neither_share_the_work_nor_stay_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    used, svd = [], torch.linalg.svd
+    monkeypatch.setattr(torch.linalg, "svd", lambda matrix: (used.append(torch.get_num_threads()), svd(matrix))[1])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fresh_vit()
+        assert set(used) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
