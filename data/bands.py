@@ -27,7 +27,7 @@ SAMPLES = 100  # examples per side and cell
 NEIGHBOURS = 3  # the so many-th nearest example counts, so that single outliers do not
 SURE = 0.2  # of the ratio of distances: so near to either end it counts as the end itself
 NOISE = 8.0  # difference of colours that means nothing
-EXCESS = 0.05  # share of pixels like the other side, beyond that farther away, that still needs the band
+EXCESS = 0.2  # share of pixels like the other side, beyond that farther away, that still needs the band
 CONTRAST = 0.3  # difference of likeness between the sides below which colours do not tell
 CONFIRMED, MOST_PARTS = 0.75, 50  # likeness that confirms a small part; small parts looked at
 FRAME_PX = 4.0  # an object that ends so near to the frame is taken to reach it
@@ -39,7 +39,7 @@ HOLE_WINDOW, HOLE_SHARE = (
     0.15,
 )  # side in pixels of the window around each pixel, and the share of a gap's pixels in it
 LARGEST_GAP_PX = 25  # larger parts of foreign colours are taken to be the object's: a user would have left them out
-AROUND_PX, LEAST_OWN, GAP_CONTRAST = 20, 0.05, 15.0  # reach, share and difference in levels of the object around a gap
+AROUND_PX, LEAST_OWN, GAP_CONTRAST = 20, 0.05, 40.0  # reach, share and difference in levels of the object around a gap
 MOST_HOLES = 0.7  # of the object's middle; beyond it colours do not tell
 HOLE_ROUNDS = 2  # without the first holes the object's colours are purer
 
