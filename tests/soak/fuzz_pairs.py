@@ -28,6 +28,7 @@ NAMES = (
     "esc\x1b[31mred",
     "-rf",
     "percent%s%n",
+    "12:30",
     "tab\t",
     "\udcff not utf-8",
     "'\"$(x)`",

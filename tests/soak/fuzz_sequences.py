@@ -23,7 +23,7 @@ from tests.soak.fuzz_commands import MODEL, run
 from tests.soak.pictures import scene, trimap
 
 OUTPUTS = ("out", "out", "out", "data/image", "data", "data/image/deep", "frames", "frames/out", "link", "loop", "file")
-VIDEOS = ("out.mov", "out.mkv", "frames.mov", "data.mkv", "own.mov", "data/image.mov")
+VIDEOS = ("out.mov", "12:30.mov", "out.mkv", "frames.mov", "data.mkv", "own.mov", "data/image.mov")
 KINDS = ("alpha", "rgba", "foreground", "composite", "preview")
 SETTINGS = (
     ("--bit-depth", "16"),
@@ -83,6 +83,9 @@ def command(chance: random.Random) -> tuple[str, list[str], str]:
         drop = {index + step for index, (name, _) in enumerate(pairs) if name in unknown for step in (0, 1)}
         kept = [part for index, part in enumerate(options) if index not in drop]
         return "tools.make_cutout", ["data/image", "masks", "OUTPUT", *kept], output
+    if lot < 0.8:
+        band = ["--band", chance.choice(("2", "5")), *chance.choice(([], ["--seed", "1"], ["--kind", "alpha"]))]
+        return "tools.make_trimap", ["masks", "OUTPUT", *band, "--workers", "1"], output
     clip = chance.choice(("frames", "frames", "own.mov.frames"))
     output = chance.choice((output, chance.choice(VIDEOS)))
     return "tools.matte_clip", [clip, "OUTPUT", "--trimaps", "guides", *MODEL, *options], output
