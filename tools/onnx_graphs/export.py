@@ -68,7 +68,7 @@ class Plan:
 def make_plan(
     model: ViTMatte, name: str, size: tuple[int, int] | None, half: bool, metadata: Mapping[str, str]
 ) -> Plan:
-    """Check that `model` and `size` fit each other, and that `name` is a file name.
+    """Check `model` against `size`, and that `name` is a file name.
 
     Raises:
         ExportError: they do not.
