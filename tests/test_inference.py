@@ -273,7 +273,7 @@ def block_output(dataset):
         (truncate_png, "image/0.png: damaged or incomplete image"),
         (remove_trimap, "no trimap; expected"),
         (resize_trimap, "trimap is 40 x 50 but image is 50 x 40 (width x height); resize the trimap first"),
-        (block_output, "out/0.png: cannot be written (Is a directory)"),
+        (block_output, "out/0.png: cannot be written (it is a folder, a pipe or a device)"),
     ],
 )
 def test_one_bad_pair_fails_alone(dataset, checkpoint, caplog, capsys, damage, message):
