@@ -11,7 +11,8 @@ from ..backbone.routing import ratio_loss
 from ..base import MattingOutput
 from ..distributed import Mean, mean_over_processes
 from ..inputs import UNKNOWN, unknown_mask
-from .terms import band_loss, distillation_loss, matting_losses, unknown_l1
+from .distillation import distillation_loss
+from .terms import band_loss, matting_losses, unknown_l1
 
 
 @dataclass

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..backbone.vit import ViT
 from ..base import MattingNetwork
+from ..distributed import Mean, mean_over_processes
 
 
 class Distilled(MattingNetwork):
@@ -61,3 +63,13 @@ class Distilled(MattingNetwork):
             raise ValueError("distillation needs a teacher: call attach_teacher, or set model.distill=False")
         with torch.no_grad():
             return self.teacher_backbone(inputs).features
+
+
+def distillation_loss(
+    features: Tensor, teacher_features: Tensor, weights: Tensor | None = None, mean: Mean = mean_over_processes
+) -> Tensor:
+    """Mean squared difference of (B, C, h, w) features, of tokens weighed by (B, 1, h, w) or alike."""
+    if weights is None:
+        return F.mse_loss(features.float(), teacher_features.float())
+    squares = (features.float() - teacher_features.float()).square()
+    return (squares * weights).sum() / (mean(weights.sum()) * features.shape[1])

@@ -102,16 +102,6 @@ def matting_losses(
     }
 
 
-def distillation_loss(
-    features: Tensor, teacher_features: Tensor, weights: Tensor | None = None, mean: Mean = mean_over_processes
-) -> Tensor:
-    """Mean squared difference of (B, C, h, w) features, of tokens weighed by (B, 1, h, w) or alike."""
-    if weights is None:
-        return F.mse_loss(features.float(), teacher_features.float())
-    squares = (features.float() - teacher_features.float()).square()
-    return (squares * weights).sum() / (mean(weights.sum()) * features.shape[1])
-
-
 def unknown_l1(alpha: Tensor, target: Tensor, unknown: Tensor) -> Tensor:
     """Smooth absolute difference per unknown pixel, mean over the batch.
 

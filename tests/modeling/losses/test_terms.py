@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from modeling.backbone.routing import ratio_loss
+from modeling.losses.distillation import distillation_loss
 from modeling.losses.terms import (
     band_loss,
-    distillation_loss,
     gaussian_bands,
     laplacian_pyramid,
     masked_l1,
