@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def same_threads() -> Iterator[None]:
-    """Restore the number of threads that commands with `--threads` change in this process."""
+    """Restore the number of threads, which commands with `--threads` change."""
     before = torch.get_num_threads()
     yield
     if torch.get_num_threads() != before:
