@@ -183,7 +183,9 @@ def plan_jobs(args: argparse.Namespace, outputs: "Outputs", weights: Sequence[Pa
     from engine.batch.folders import Job, checked, plan, prepare_output
 
     if args.data:
-        jobs = plan(find_guided(args), args.output_dir, outputs, read=weights, written=[args.json])
+        jobs = plan(
+            find_guided(args), args.output_dir, outputs, weights, written=[args.json], overwrite=bool(args.overwrite)
+        )
         prepare_output(args.output_dir)
         return jobs
     expected = outputs.path(args.output, outputs.kinds[0]).suffix

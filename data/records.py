@@ -10,7 +10,8 @@ import numpy as np
 import OpenEXR
 from PIL import TiffImagePlugin
 
-from .files.guard import check_file
+from .files.decoding import decode
+from .files.guard import FileError, check_file
 from .files.tags import KEY
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -59,6 +60,34 @@ def record_kind(record: str) -> str:
         return str(json.loads(record)["kind"])
     except (ValueError, KeyError, TypeError):
         return ""
+
+
+def is_whole(path: Path) -> bool:
+    """True if a colour file decodes to its end."""
+    try:
+        if path.suffix.lower() != ".exr":
+            decode(path)
+            return True
+        with OpenEXR.File(str(path)) as file:
+            return bool(file.channels())
+    except (FileError, OSError, RuntimeError, ValueError):
+        return False
+
+
+def refuse_foreign(outputs: Iterable[Path]) -> None:
+    """Refuse to write over pictures that are no results of an earlier run.
+
+    Where one of the files has a record, the place is this project's own: what is damaged there is made again.
+
+    Raises:
+        FileError: whole pictures lie there, and none of the files has a record.
+    """
+    present = [path for path in outputs if path.is_file()]
+    if any(map(read_record, present)):
+        return
+    for path in present:
+        if is_whole(path):
+            raise FileError(f"{path}: is a picture that no earlier run wrote; choose another output, or move it away")
 
 
 def _of_png(path: Path) -> str:

@@ -89,6 +89,17 @@ def test_results_beside_the_images_are_no_inputs_of_the_next_run(dataset, checkp
     assert cv2.imread(str(dataset / "image/0.png")).max() == 0
 
 
+def test_pictures_of_others_in_the_output_folder_are_never_overwritten(dataset, checkpoint, caplog):
+    out = dataset.parent / "out"
+    out.mkdir()
+    cv2.imwrite(str(out / "0.png"), np.zeros((40, 50), np.uint8))
+    before = (out / "0.png").read_bytes()
+    assert inference.main(folder_command(checkpoint, dataset)) == 2
+    assert "out/0.png: is a picture that no earlier run wrote" in caplog.text
+    assert (out / "0.png").read_bytes() == before
+    assert inference.main(folder_command(checkpoint, dataset, "--overwrite")) == 0
+
+
 def test_results_of_another_run_beside_the_images_are_no_inputs(dataset, checkpoint, capsys):
     beside = ["--data", dataset, "--output-dir", dataset / "image", "--output-kind", "alpha,rgba,preview"]
     assert inference.main(command(checkpoint, *beside)) == 0

@@ -55,7 +55,8 @@ def plan_jobs(args: argparse.Namespace, outputs: "Outputs") -> "list[Job]":
     from engine.batch.folders import Job, checked, plan, prepare_output
 
     if args.image.is_dir():
-        jobs = plan(find_masked(args.image, args.alpha, args.output), args.output, outputs, written=[args.json])
+        pairs = find_masked(args.image, args.alpha, args.output)
+        jobs = plan(pairs, args.output, outputs, written=[args.json], overwrite=args.overwrite)
         prepare_output(args.output)
         return jobs
     for path in (args.image, args.alpha):

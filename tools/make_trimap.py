@@ -28,9 +28,8 @@ from data.files import IMAGE_SUFFIXES, FileError, check_outputs, read_bytes, rea
 from data.folders import images_by_name
 from data.masks import DEFAULT_WIDTH, Width, drawn_widths, instance_trimaps, read_mask, trimap_from_mask
 from data.parallel import outcomes
-from data.products.colours import is_whole
 from data.products.previews import overlay_trimap
-from data.records import fingerprint, read_record, record_kind
+from data.records import fingerprint, is_whole, read_record, record_kind, refuse_foreign
 from data.selections import Box, mask_from_boxes, mask_from_strokes, read_strokes
 from engine.messages import log_to_terminal
 from tools import cli
@@ -148,11 +147,13 @@ def targets(job: Job, args: argparse.Namespace) -> tuple[Path, Path | None]:
 
 
 def refuse_overwriting(jobs: Sequence[Job], args: argparse.Namespace) -> None:
-    """Raise FileError where an output would overwrite an input or another output."""
+    """Raise FileError where an output would overwrite an input, another output or somebody's pictures."""
     outputs = [path for job in jobs for path in targets(job, args) if path]
     if args.kind == "instances":  # their numbers are not known yet, but what they could overwrite is there
         outputs = [file for path in outputs for file in path.parent.glob(f"{glob.escape(path.stem)}_*.png")]
     check_outputs(outputs, (path for job in jobs for path in (job.mask, job.image, args.strokes) if path))
+    if args.mask.is_dir() and not args.overwrite:
+        refuse_foreign(outputs)
 
 
 def work(job: Job, args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import OpenEXR
 import tifffile
 
-from data.files import FileError, Metadata, decode, encode_png, quantise, write_atomic
+from data.files import Metadata, encode_png, quantise, write_atomic
 from data.files.tags import KEY, PNG_HEADER_BYTES, png_chunk, png_with_record, tiff_description
 
 Depth = Literal["8", "16", "half", "float"]
@@ -102,18 +102,6 @@ def srgb_to_linear(encoded: np.ndarray) -> np.ndarray:
     """Values of sRGB's curve in [0, 1] -> linear light, float32."""
     encoded = encoded.astype(np.float32)
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def is_whole(path: Path) -> bool:
-    """True if a colour file decodes to its end."""
-    try:
-        if path.suffix.lower() != ".exr":
-            decode(path)
-            return True
-        with OpenEXR.File(str(path)) as file:
-            return bool(file.channels())
-    except (FileError, OSError, RuntimeError, ValueError):
-        return False
 
 
 def _exr(pixels: np.ndarray, depth: Depth, premultiplied: bool, record: str) -> bytes:

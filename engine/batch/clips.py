@@ -23,7 +23,7 @@ from data.products.clips import (
     write_video,
 )
 from data.products.steady import Steady
-from data.records import fingerprint
+from data.records import fingerprint, refuse_foreign
 from data.trimap import snap_trimap
 from engine.batch.folders import Predicts
 from engine.batch.outputs import Outputs
@@ -128,6 +128,8 @@ def open_job(
             raise FileError(f"{path}: would be overwritten by a frame; choose another output")
     if job.is_video:
         WorkingFolder(job.folder).check()
+    elif job.folder.is_dir():
+        refuse_foreign(path for path in sorted(job.folder.iterdir()) if _is_frame(job, path))
     return job
 
 

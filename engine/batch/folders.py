@@ -24,7 +24,7 @@ from data.files import (
 )
 from data.folders import Pair
 from data.guidance import Guidance
-from data.records import fingerprint
+from data.records import fingerprint, refuse_foreign
 from data.trimap import is_unknown
 from engine.batch.outputs import Outputs
 from modeling.inference.memory import give_back, peak
@@ -99,13 +99,17 @@ def plan(
     outputs: Outputs = ALPHA_ONLY,
     read: Iterable[Path | None] = (),
     written: Iterable[Path | None] = (),
+    overwrite: bool = False,
 ) -> list[Job]:
     """Give each pair its output, `output_dir`/name.png; sub-folders of the input are mirrored.
 
     Raises:
-        FileError: an output would overwrite an input or another output.
+        FileError: an output would overwrite an input, another output or, without `overwrite`, somebody's pictures.
     """
-    return checked([Job(pair, output_dir / f"{pair.name}.png") for pair in pairs], outputs, read, written)
+    jobs = checked([Job(pair, output_dir / f"{pair.name}.png") for pair in pairs], outputs, read, written)
+    if not overwrite:
+        refuse_foreign(path for job in jobs for path in outputs.paths(job.output))
+    return jobs
 
 
 def checked(

@@ -10,9 +10,9 @@ import torch
 
 from data.files import FileError, read_bytes, read_colours, read_metadata, write_alpha
 from data.products.backgrounds import Background
-from data.products.colours import Depth, check_depth, extend_colours, is_whole, write_colours
+from data.products.colours import Depth, check_depth, extend_colours, write_colours
 from data.products.previews import over, preview
-from data.records import fingerprint, read_record
+from data.records import fingerprint, is_whole, read_record
 from engine.batch.kinds import KINDS, Kind
 from modeling.foreground import estimate_foreground, memory_cost
 from modeling.inference.recovery import on_device_or_cpu

@@ -32,6 +32,13 @@ def test_a_folder_and_again(files, caplog):
     assert "0 made, 2 there already" in caplog.text
 
 
+def test_pictures_of_others_are_never_overwritten(files, caplog):
+    (files / "out").mkdir()
+    cv2.imwrite(str(files / "out/b.png"), np.zeros((4, 4), np.uint8))
+    assert run(files) == 2 and "out/b.png: is a picture that no earlier run wrote" in caplog.text
+    assert run(files, "--overwrite") == 0
+
+
 @pytest.mark.parametrize("other", [["--depth", "16"], ["--premultiplied"], ["--output-kind", "foreground"]])
 def test_files_of_other_settings_are_made_again(files, caplog, other):
     caplog.set_level(logging.INFO)

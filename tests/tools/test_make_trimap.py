@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -33,6 +35,18 @@ def test_a_folder_is_mirrored_and_resumed(tmp_path, mask):
     (tmp_path / "out/a.png").unlink()
     assert main(arguments) == 0
     assert (tmp_path / "out/a.png").is_file() and (tmp_path / "out/sub/b.png").stat().st_mtime_ns == stamp
+
+
+def test_pictures_of_others_are_never_overwritten(tmp_path, mask, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("masks", "out"):
+        Path(folder).mkdir()
+        cv2.imwrite(f"{folder}/a.png", mask)
+    before = Path("out/a.png").read_bytes()
+    assert main(["masks", "out", "--workers", "1"]) == 2
+    assert "out/a.png: is a picture that no earlier run wrote" in caplog.text
+    assert Path("out/a.png").read_bytes() == before
+    assert main(["masks", "out", "--workers", "1", "--overwrite"]) == 0
 
 
 def test_only_trimaps_of_the_same_settings_and_mask_are_finished(tmp_path, mask, monkeypatch):

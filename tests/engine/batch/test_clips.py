@@ -173,6 +173,7 @@ def test_frames_never_overwrite_a_background_or_a_summary(clip, clip_name):
         planned("out/000003.png")
     with pytest.raises(FileError, match=r"out/000003\.png: would be overwritten by a frame"):
         planned("out/wall.png", written=[clip / "out/000003.png"])
+    (clip / "out/000003.png").unlink()  # refused as somebody's picture otherwise
     planned("out/wall.png", written=[clip / "out/summary.json"])
 
 
@@ -181,6 +182,17 @@ def test_frames_that_this_command_would_not_have_written_are_made_again(clip):
     assert run_clip(TrimapAsAlpha(), job(clip, "out", "alpha")) == (0, 10)
     assert run_clip(TrimapAsAlpha(), job(clip, "out", "alpha", bit_depth=16)) == (10, 10)
     assert run_clip(TrimapAsAlpha(), job(clip, "out", "rgba")) == (10, 10)
+
+
+def test_pictures_of_others_are_never_overwritten_by_frames(clip):
+    (clip / "out").mkdir()
+    cv2.imwrite(str(clip / "out/000004.png"), np.full((48, 64, 3), 9, np.uint8))
+    with pytest.raises(FileError, match=r"out/000004\.png: is a picture that no earlier run wrote"):
+        job(clip, "out")
+    (clip / "out/000004.png").write_bytes(b"\x89PNG")  # damaged: what an interrupted copy may leave
+    assert run_clip(TrimapAsAlpha(), job(clip, "out")) == (10, 10)
+    cv2.imwrite(str(clip / "out/000004.png"), np.full((48, 64, 3), 9, np.uint8))  # the rest is this project's
+    assert run_clip(TrimapAsAlpha(), job(clip, "out")) == (1, 10)
 
 
 def test_damaged_frames_of_an_interrupted_run_are_made_again(clip):
