@@ -75,7 +75,7 @@ def is_whole(path: Path) -> bool:
 
 
 def refuse_foreign(outputs: Iterable[Path]) -> None:
-    """Refuse to write over pictures that are no results of an earlier run.
+    """Refuse to overwrite pictures that no earlier run wrote.
 
     Where one of the files has a record, the place is this project's own: what is damaged there is made again.
 
