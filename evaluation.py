@@ -16,12 +16,12 @@ from engine.messages import escaped, log_to_terminal
 from metrics.folder import FolderScores, prepare_worker, score_folder
 from metrics.page import as_html
 from metrics.report import as_csv, as_json, as_table
-from tools import cli
+from tools import arguments, cli
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("--pred-dir", type=Path, required=True, help="predicted alphas, 8-bit, matched by file stem")
     parser.add_argument(
         "--label-dir", type=Path, required=True, help="true alphas; <name>.png also serves <name>_<index>.png"
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write an HTML page: means, distributions, worst images, error maps"
     )
-    cli.add_workers(parser)
+    arguments.add_workers(parser)
     return parser
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     from data.folders import Pair
@@ -46,8 +46,8 @@ NEEDED = "give either --data-dir and --inference-dir, or --image, --trimap (or -
 
 def build_parser() -> argparse.ArgumentParser:
     """Command line; the first name of an option is the published one."""
-    parser = cli.make_parser(__doc__, EXAMPLES)
-    cli.add_compute(cli.add_model(parser))
+    parser = arguments.make_parser(__doc__, EXAMPLES)
+    arguments.add_compute(arguments.add_model(parser))
     folder = parser.add_argument_group("a folder")
     folder.add_argument("--data-dir", "--data", dest="data", type=Path, metavar="DIR", help="data folder, see below")
     folder.add_argument(
@@ -102,7 +102,7 @@ def add_masks(parser: argparse.ArgumentParser) -> None:
         help="or from a box around the object, in pixels or, for all images of a folder, in per cent (10%%,5%%,80%%,"
         "90%%); once per object",
     )
-    cli.add_band(masks)
+    arguments.add_band(masks)
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -110,14 +110,14 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument(
         "--output-kind",
-        type=cli.comma_separated,
+        type=arguments.comma_separated,
         default=["alpha"],
         metavar="KIND,...",
         help="one or more of alpha, rgba (cut-out), foreground (its colours), composite, preview; of several, all but "
         "the alpha are written as NAME_KIND (default: alpha)",
     )
-    cli.add_colours(output)
-    cli.add_bit_depth(output)
+    arguments.add_colours(output)
+    arguments.add_bit_depth(output)
     again = output.add_mutually_exclusive_group()
     again.add_argument(
         "--resume",
@@ -133,7 +133,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="make finished outputs again (default for one image)",
     )
-    cli.add_json(output)
+    arguments.add_json(output)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -223,7 +223,7 @@ def make_guidance(args: argparse.Namespace) -> "Guidance":
     from data.guidance import Guidance
     from data.selections import Box
 
-    return Guidance(args.kind, cli.band(args), tuple(map(Box.parse, args.box or ())))
+    return Guidance(args.kind, arguments.band(args), tuple(map(Box.parse, args.box or ())))
 
 
 @cli.command

@@ -41,7 +41,7 @@ def test_links_lead_to_files(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_documented_commands_exist_with_their_options(page: Path) -> None:
-    shared = STRINGS[ROOT / "tools" / "cli.py"]
+    shared = STRINGS[ROOT / "tools" / "arguments.py"]
     wrong = []
     for script, arguments in COMMAND.findall(page.read_text()):
         if not (ROOT / script).is_file():

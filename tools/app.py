@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     from modeling.inference.predictor import Predictor
@@ -29,9 +29,9 @@ OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_D
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("--port", type=int, help="of the page (default: the first free one from 7860)")
-    cli.add_compute(cli.add_model(parser))
+    arguments.add_compute(arguments.add_model(parser))
     return parser.parse_intermixed_args(argv)
 
 
@@ -39,7 +39,7 @@ def models(args: argparse.Namespace) -> "Models":
     """The model of the command line and those that are shipped."""
     from tools.page.layout import Models
 
-    files = {path.stem: path for path in sorted((cli.ROOT / "weights").glob("*.safetensors"))}
+    files = {path.stem: path for path in sorted((arguments.ROOT / "weights").glob("*.safetensors"))}
     if args.checkpoint is not None:
         files = {args.checkpoint.stem: args.checkpoint} | files
 
@@ -57,7 +57,7 @@ def models(args: argparse.Namespace) -> "Models":
 
 def samples() -> dict[str, Path]:
     """Photographs of the repository by name."""
-    folders = (cli.ROOT / "samples" / "photographs" / "image", cli.ROOT / "samples" / "original")
+    folders = (arguments.ROOT / "samples" / "photographs" / "image", arguments.ROOT / "samples" / "original")
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.jpg"))}
 
 

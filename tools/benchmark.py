@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tools  # noqa: F401  (puts the repository on the path)
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     from tools.benchmarks.worker import Point
@@ -37,10 +37,10 @@ DEFAULT_CONTESTANTS = [who for who in CONTESTANTS if who != "mematte-onnx"]  # n
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument(
         "--sizes",
-        type=cli.size,
+        type=arguments.size,
         nargs="+",
         default=[(side, side) for side in (512, 1024, 1536, 2048)],
         metavar="WIDTHxHEIGHT",

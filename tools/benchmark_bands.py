@@ -32,7 +32,7 @@ from data.files import read_alpha, read_image, to_uint8
 from data.masks import binary
 from data.trimap import is_unknown
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     from modeling import Predictor
@@ -45,20 +45,14 @@ FRACTIONAL = (13, 242)  # levels of alpha that count as neither opaque nor trans
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="images and alphas (and trimaps)")
     parser.add_argument(
         "--opaque", type=float, default=0.0, metavar="SHARE", help="least share of opaque pixels among the object's"
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth picture (default %(default)s)")
     parser.add_argument("--matte", action="store_true", help="run the network on each trimap")
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=cli.SHIPPED,
-        metavar="FILE",
-        help="weights that name their config (default: the shipped MEMatte-T)",
-    )
+    arguments.add_shipped_checkpoint(parser)
     return parser.parse_args(argv)
 
 

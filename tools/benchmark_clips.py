@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ BAND_PX = 11, 25  # kernels of the trimap, into the object and out of it
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line and check its values."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("--frames", type=int, default=12, metavar="N", help="per clip (default %(default)s)")
     parser.add_argument(
         "--strengths", type=float, nargs="+", default=[0.0, 0.5, 0.7, 0.9], metavar="S", help="of --steady"
@@ -45,17 +45,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--backgrounds",
         type=Path,
-        default=cli.ROOT / "samples" / "original",
+        default=arguments.ROOT / "samples" / "original",
         metavar="DIR",
         help="photographs that the clips are made of (default: the samples)",
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=cli.SHIPPED,
-        metavar="FILE",
-        help="weights that name their config (default: the shipped MEMatte-T)",
-    )
+    arguments.add_shipped_checkpoint(parser)
     args = parser.parse_args(argv)
     if args.frames < 2:
         parser.error("--frames: a clip has at least 2")

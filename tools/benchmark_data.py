@@ -12,18 +12,18 @@ from collections.abc import Sequence
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 SMALLEST_SIDE_PX = 64
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line and check its values."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument(
         "--sizes",
         nargs="+",
-        type=cli.size,
+        type=arguments.size,
         default=[(1000, 1000), (4000, 3000)],
         metavar="WIDTHxHEIGHT",
         help="pixels of the foregrounds, or the side of a square (default: 1000x1000 4000x3000)",

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     from tools.quality.methods import Method
@@ -33,26 +33,26 @@ LEARNT = "MEMatte-T, 25 %"
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line and check its values."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="images, trimaps and alphas")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON file of all measurements")
     parser.add_argument(
         "--student",
         type=Path,
-        default=cli.ROOT / "weights/MEMatte_T.safetensors",
+        default=arguments.ROOT / "weights/MEMatte_T.safetensors",
         metavar="FILE",
         help="weights of MEMatte-T (default: the shipped ones)",
     )
     parser.add_argument(
         "--teacher",
         type=Path,
-        default=cli.ROOT / "weights/ViTMatte_T.safetensors",
+        default=arguments.ROOT / "weights/ViTMatte_T.safetensors",
         metavar="FILE",
         help="weights of ViTMatte-T (default: the shipped ones)",
     )
     parser.add_argument("--no-classical", action="store_true", help="without closed-form and KNN, which take longest")
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"], help="precision (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=cli.cores(), metavar="N", help="cores (all %(default)s)")
+    parser.add_argument("--threads", type=int, default=arguments.cores(), metavar="N", help="cores (all %(default)s)")
     args = parser.parse_args(argv)
     if args.threads < 1:
         parser.error("--threads must be at least 1")
@@ -63,7 +63,7 @@ def methods(args: argparse.Namespace) -> "list[Method]":
     """Rows of the table."""
     from tools.quality.methods import CLASSICAL, Method
 
-    student, teacher = cli.ROOT / "configs/MEMatte_T.py", cli.ROOT / "configs/ViTMatte_T.py"
+    student, teacher = arguments.ROOT / "configs/MEMatte_T.py", arguments.ROOT / "configs/ViTMatte_T.py"
     rows = [] if args.no_classical else [Method(label) for label in CLASSICAL]
     return [
         *rows,

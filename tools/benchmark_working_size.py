@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     from modeling import Predictor
@@ -34,7 +34,7 @@ logger = logging.getLogger("benchmark_working_size")
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line and check its values."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data-dir", type=Path, metavar="DIR", help="images, trimaps and alphas")
     source.add_argument("--drawn", type=int, metavar="N", help="draw N composites")
@@ -48,7 +48,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        default=cli.ROOT / "weights/MEMatte_T.safetensors",
+        default=arguments.ROOT / "weights/MEMatte_T.safetensors",
         metavar="FILE",
         help="weights that name their config (default: the shipped MEMatte-T)",
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import escaped, log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,8 +114,8 @@ def contact_sheet(dataset: "MattingDataset", count: int, cell_px: int = 192) -> 
     return quantise(np.vstack(rows))
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.make_parser(__doc__)
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("root", type=Path, help="folder with fg/ and alpha/, or with --cutouts of RGBA files")
     parser.add_argument("--cutouts", action="store_true", help="the folder holds RGBA cut-outs")
     parser.add_argument("--fg", default=None, help="sub-folder of the colours (default fg, with --cutouts .)")
@@ -126,7 +126,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--crop-size", type=int, default=512, help="side of a crop in pixels (default 512)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verbose", action="store_true", help="also name backgrounds smaller than the crop")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(argv)
     if args.crops < 1 or args.crop_size < 16 or args.seed < 0:
         parser.error("--crops from 1, --crop-size from 16, --seed from 0 on")
     if args.sheet.suffix.lower() != ".png":
@@ -171,8 +171,8 @@ def _found(folder: Path) -> Path:
 
 
 @cli.command
-def main(arguments: Sequence[str] | None = None) -> int:
-    args = parse(arguments)
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
     log_to_terminal(logging.INFO if args.verbose else logging.ERROR)
     try:
         args.root = _found(args.root)

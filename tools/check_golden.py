@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tools  # noqa: F401  (puts the repository on the path)
-from tools import cli
+from tools import arguments, cli
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz", help="golden files")
     return parser.parse_args(argv)
 

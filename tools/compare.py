@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     from tools.comparison.report import Model
@@ -36,7 +36,7 @@ LABEL = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]*")
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line; options that inference.py has too mean the same."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument(
         "--model",
         dest="models",
@@ -56,7 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="data folder, as for inference.py",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for everything written")
-    cli.add_compute(parser)
+    arguments.add_compute(parser)
     return parser.parse_args(argv)
 
 

@@ -22,14 +22,14 @@ from data.files import FileError, check_outputs, read_alpha, read_cutout, read_i
 from data.folders import Pair, find_pairs
 from data.products.previews import checkerboard, over, overlay_trimap, panels
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 logger = logging.getLogger("contact_sheet")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line and check its values."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("--data-dir", type=Path, nargs="+", required=True, metavar="DIR", help="images and trimaps")
     parser.add_argument(
         "--matte-dir",

@@ -16,18 +16,18 @@ from pathlib import Path
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 logger = logging.getLogger("count_flops")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line and check its values."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("config", type=Path, help="config file, e.g. configs/AEMatter.py")
     parser.add_argument(
         "--size",
-        type=cli.size,
+        type=arguments.size,
         default=(1024, 1024),
         metavar="WIDTHxHEIGHT",
         help="pixels, or the side of a square (default: 1024)",

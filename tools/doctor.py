@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import tools  # noqa: F401  (puts the repository on the path)
-from tools import cli
+from tools import arguments, cli
 
 PACKAGES = (
     "torch",
@@ -30,7 +30,7 @@ PACKAGES = (
     "OpenEXR",
     "av",
 )
-GOLDEN = cli.ROOT / "tests" / "golden" / "mematte_s_128x180_padquirk.npz"
+GOLDEN = arguments.ROOT / "tests" / "golden" / "mematte_s_128x180_padquirk.npz"
 
 Line = tuple[str, str, bool]  # subject, state, True if all is well
 
@@ -68,7 +68,7 @@ def devices() -> Iterator[Line]:
 
     from modeling.inference.memory import free
 
-    cores = cli.cores()
+    cores = arguments.cores()
     yield "cpu", f"{torch.backends.cpu.get_cpu_capability()}, {cores} cores, {torch.get_num_threads()} threads", True
     libraries = {"MKL": torch.backends.mkl, "oneDNN": torch.backends.mkldnn, "OpenMP": torch.backends.openmp}
     yield "cpu libraries", ", ".join(name for name, found in libraries.items() if found.is_available()) or "none", True
@@ -120,7 +120,7 @@ def golden() -> Iterator[Line]:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    cli.make_parser(__doc__).parse_args(argv)
+    arguments.make_parser(__doc__).parse_args(argv)
     code = 0
     for part in (packages, devices, golden):
         for what, how, well in part():

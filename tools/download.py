@@ -20,7 +20,8 @@ from pathlib import Path
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools.cli import command, make_parser, say
+from tools.arguments import make_parser
+from tools.cli import command, say
 
 TIMEOUT_SECONDS = 60
 _PIECE_BYTES = 2**20

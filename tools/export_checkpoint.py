@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools.cli import command, make_parser, say
+from tools.arguments import make_parser
+from tools.cli import command, say
 
 if TYPE_CHECKING:
     import torch

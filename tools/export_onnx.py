@@ -21,14 +21,14 @@ from pathlib import Path
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 GRAPHS = ("joint", "split")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="weights, .pth or .safetensors (default: the shipped MEMatte-T)"
     )
@@ -39,12 +39,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="stem of the files (default: the name of the checkpoint)")
     parser.add_argument(
         "--graphs",
-        type=cli.comma_separated,
+        type=arguments.comma_separated,
         default=list(GRAPHS),
         metavar="joint,split",
         help="which files: joint, split (backbone and decoder) or both (default: both)",
     )
-    parser.add_argument("--size", type=cli.size, metavar="WIDTHxHEIGHT", help="ViTMatte: padded size of its images")
+    parser.add_argument(
+        "--size", type=arguments.size, metavar="WIDTHxHEIGHT", help="ViTMatte: padded size of its images"
+    )
     parser.add_argument(
         "--weights",
         choices=["fp32", "fp16"],
@@ -70,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         logging.error("%s is missing: python -m pip install -r requirements-onnx.txt", error.name)
         return 2
-    checkpoint = args.checkpoint or cli.SHIPPED
+    checkpoint = args.checkpoint or arguments.SHIPPED
     size = args.size and args.size[::-1]  # height, width
     if not checkpoint.is_file():
         logging.error("%s: no such file", checkpoint)

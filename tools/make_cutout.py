@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     from engine.batch.folders import Job
@@ -26,22 +26,22 @@ logger = logging.getLogger("make_cutout")
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("image", type=Path, help="photograph, or a folder of them")
     parser.add_argument("alpha", type=Path, help="its alpha, or a folder of alphas named like the photographs")
     parser.add_argument("output", type=Path, help="file or folder to write, as the input is a file or a folder")
     parser.add_argument(
         "--output-kind",
-        type=cli.comma_separated,
+        type=arguments.comma_separated,
         default=["rgba"],
         metavar="KIND,...",
         help="one or more of rgba, foreground, composite, preview; of several, each is written as NAME_KIND (default: "
         "rgba)",
     )
-    cli.add_colours(parser)
+    arguments.add_colours(parser)
     parser.add_argument("--overwrite", action="store_true", help="make finished files again (always for one file)")
-    cli.add_device(parser)
-    cli.add_json(parser)
+    arguments.add_device(parser)
+    arguments.add_json(parser)
     return parser.parse_args(argv)
 
 

@@ -32,7 +32,7 @@ from data.products.previews import overlay_trimap
 from data.records import fingerprint, is_whole, read_record, record_kind, refuse_foreign
 from data.selections import Box, mask_from_boxes, mask_from_strokes, read_strokes
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 logger = logging.getLogger("make_trimap")
 
@@ -47,7 +47,7 @@ class Job:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("mask", type=Path, help="mask, alpha or RGBA cut-out; or a folder of them")
     parser.add_argument("output", type=Path, help="PNG file or folder to write, as the input is a file or a folder")
     parser.add_argument(
@@ -89,7 +89,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="make again what this command has finished before, by the record in each file",
     )
-    cli.add_workers(parser)
+    arguments.add_workers(parser)
     args = parser.parse_args(argv)
     args.follows = not (args.band or args.inner or args.outer)
     try:
@@ -147,7 +147,7 @@ def targets(job: Job, args: argparse.Namespace) -> tuple[Path, Path | None]:
 
 
 def refuse_overwriting(jobs: Sequence[Job], args: argparse.Namespace) -> None:
-    """Raise FileError where an output would overwrite an input, another output or somebody's pictures."""
+    """Refuse outputs that would overwrite inputs, other outputs or somebody's pictures."""
     outputs = [path for job in jobs for path in targets(job, args) if path]
     if args.kind == "instances":  # their numbers are not known yet, but what they could overwrite is there
         outputs = [file for path in outputs for file in path.parent.glob(f"{glob.escape(path.stem)}_*.png")]

@@ -16,7 +16,7 @@ from pathlib import Path
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.batch.kinds import KINDS
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 logger = logging.getLogger("matte_clip")
 
@@ -26,7 +26,7 @@ MAX_DENOMINATOR = 100_000  # of a rate; containers store it in 32 bits
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("clip", type=Path, help="video file, or folder of pictures whose names end in a number")
     parser.add_argument(
         "output",
@@ -37,12 +37,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     guide = parser.add_mutually_exclusive_group(required=True)
     guide.add_argument("--trimaps", type=Path, metavar="CLIP", help="folder or video with the trimap of every frame")
     guide.add_argument("--masks", type=Path, metavar="CLIP", help="folder or video with a mask of every frame")
-    cli.add_band(parser.add_argument_group("trimaps made from masks"))
-    cli.add_compute(cli.add_model(parser))
+    arguments.add_band(parser.add_argument_group("trimaps made from masks"))
+    arguments.add_compute(arguments.add_model(parser))
     output = parser.add_argument_group("output")
     output.add_argument("--output-kind", choices=KINDS, default="rgba", help="default: %(default)s")
-    cli.add_colours(output)
-    cli.add_bit_depth(output)
+    arguments.add_colours(output)
+    arguments.add_bit_depth(output)
     output.add_argument(
         "--rate",
         type=frame_rate,
@@ -57,7 +57,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="draw alpha towards that of the frame before, where this predicts the picture: 0 (off, default) to less "
         "than 1, for example 0.7; such a clip is not resumed",
     )
-    cli.add_json(output)
+    arguments.add_json(output)
     return parser.parse_intermixed_args(argv)
 
 
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.output,
             outputs,
             args.rate,
-            cli.band(args),
+            arguments.band(args),
             args.steady,
             read=weights,
             written=[args.json],

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("model", type=Path, help="NAME_backbone.onnx or NAME.onnx, written by tools/export_onnx.py")
     parser.add_argument("image", type=Path, help="photograph")
     parser.add_argument("trimap", type=Path, help="0 background, 128 unknown, 255 foreground")

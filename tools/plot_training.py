@@ -20,7 +20,7 @@ import numpy as np
 import tools  # noqa: F401  (puts the repository on the path)
 from data.files import FileError, read_bytes, write_atomic
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ LOSSES = ("unknown_l1_loss", "loss_gradient_penalty", "loss_pha_laplacian", "dis
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line and check its values."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help=f"train.output_dir of runs, which hold {LOG}")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the picture (.png, .svg, .pdf)")
     parser.add_argument(

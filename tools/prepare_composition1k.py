@@ -20,13 +20,13 @@ import tools  # noqa: F401  (puts the repository on the path)
 from data.parallel import outcomes
 from data.prepare.composition1k import BACKGROUNDS_EACH, LAYOUT, build, plan, prepare_folders, read_list
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 logger = logging.getLogger("prepare_composition1k")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("--foregrounds", type=Path, required=True, help="Adobe's fg/ of the test set")
     parser.add_argument("--alphas", type=Path, required=True, help="Adobe's alpha/ of the test set")
     parser.add_argument("--trimaps", type=Path, help="Adobe's trimaps/ (NAME_0.png ...), laid beside the composites")
@@ -35,7 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--background-list", type=Path, required=True, help="test_bg_names.txt")
     parser.add_argument("--output", type=Path, required=True, help=f"receives {'/, '.join(LAYOUT)}/")
     parser.add_argument("--each", type=int, default=BACKGROUNDS_EACH, help="backgrounds a foreground (%(default)s)")
-    cli.add_workers(parser)
+    arguments.add_workers(parser)
     args = parser.parse_args(argv)
     if args.each < 1:
         parser.error("--workers and --each must be at least 1")

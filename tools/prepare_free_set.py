@@ -28,13 +28,13 @@ from data.prepare.drawn import KINDS
 from data.prepare.free_set import VALIDATION, Drawing, ValidationComposite, draw_held_out
 from data.training.sources import list_images, read_names
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 logger = logging.getLogger("prepare_free_set")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("--cutouts", type=Path, required=True, help="RGBA cut-outs (WebP, PNG)")
     parser.add_argument("--backgrounds", type=Path, required=True, help="photographs")
     parser.add_argument(
@@ -65,7 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--max-side", type=int, default=448, metavar="PX", help="longest side of a validation composite (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
-    cli.add_workers(parser)
+    arguments.add_workers(parser)
     args = parser.parse_args(argv)
     if args.drawn < 0 or args.validation_drawn < 0 or not 0 < args.share < 1:
         parser.error("--workers must be at least 1, --drawn not negative, --share between 0 and 1")

@@ -22,20 +22,20 @@ from data.parallel import outcomes
 from data.prepare.composition1k import read_list
 from data.prepare.uhr395 import Settings, find_items, prepare
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 logger = logging.getLogger("prepare_uhr395")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("source", type=Path, help="the download: train/ and test/, each with pictures and alphas")
     parser.add_argument("output", type=Path, help="folder to fill")
     parser.add_argument("--test-list", type=Path, help="names of the test pictures, where the download is not divided")
     parser.add_argument("--long-side", type=int, metavar="PX", help="reduce larger pictures to this")
     parser.add_argument("--tiles", type=int, metavar="PX", help="also cut training pictures into tiles for fast crops")
     parser.add_argument("--seed", type=int, default=0, help="of the trimaps that the set lacks (%(default)s)")
-    cli.add_workers(parser)
+    arguments.add_workers(parser)
     args = parser.parse_args(argv)
     if any(value is not None and value < 1 for value in (args.long_side, args.tiles)) or args.seed < 0:
         parser.error("--long-side, --tiles and --workers must be at least 1, --seed at least 0")

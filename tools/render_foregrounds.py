@@ -25,7 +25,7 @@ from data.parallel import outcomes
 from data.prepare.rendered.produce import GROUPS, KINDS, Rendering
 from data.prepare.rendered.sheet import contact_sheet
 from engine.messages import log_to_terminal
-from tools import cli
+from tools import arguments, cli
 
 logger = logging.getLogger("render_foregrounds")
 SIZE_PX = (64, 4096)
@@ -33,7 +33,7 @@ SIZE_PX = (64, 4096)
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line and check its values."""
-    parser = cli.make_parser(__doc__)
+    parser = arguments.make_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the WebP files go")
     parser.add_argument(
         "--kinds",
@@ -46,7 +46,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=10, help="pictures of each kind (default: %(default)s)")
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="seed of the first (%(default)s)")
     parser.add_argument("--size", type=int, metavar="PX", help="side of the pictures (default: drawn, 512 to 1280)")
-    parser.add_argument("--threads", type=cli.workers, default=1, help="processes, or threads of Cycles (%(default)s)")
+    parser.add_argument(
+        "--threads", type=arguments.workers, default=1, help="processes, or threads of Cycles (%(default)s)"
+    )
     parser.add_argument("--renderer", choices=("paint", "cycles"), default="paint", help="default: %(default)s")
     parser.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="also write a contact sheet of the folder")
     args = parser.parse_args(argv)

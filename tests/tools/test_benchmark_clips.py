@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from tools import cli
+from tools import arguments
 from tools.benchmark_clips import Errors, composed, main
 
 
 def test_clips_move_and_are_the_same_each_time() -> None:
-    frames = list(composed("fur", 2, cli.ROOT / "samples" / "original"))
-    again = list(composed("fur", 2, cli.ROOT / "samples" / "original"))
+    frames = list(composed("fur", 2, arguments.ROOT / "samples" / "original"))
+    again = list(composed("fur", 2, arguments.ROOT / "samples" / "original"))
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(frames, again, strict=True))
     assert np.abs(frames[0][1] - frames[1][1]).mean() > 0.005
     assert 0.05 < frames[0][1].mean() < 0.95

@@ -16,7 +16,7 @@ from modeling.inference.budget import Limits
 from tests.modeling.small import small_mematte, small_vitmatte
 from tests.modeling.test_closed_form import scene
 from tools import export_onnx, matte_onnx
-from tools.cli import SHIPPED
+from tools.arguments import SHIPPED
 from tools.onnx_graphs.export import GraphMismatch, Plan, build_models, check_models, make_plan, prepared, torch_prior
 from tools.onnx_graphs.runner import OnnxMatte, padded_size
 from tools.reference.golden.files import load_golden

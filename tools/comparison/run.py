@@ -17,7 +17,8 @@ from data.folders import Pair
 from engine.batch.folders import read_pair
 from metrics.folder import read_matte
 from metrics.scores import Scores, score_pair
-from tools.cli import INTERRUPTED, ROOT
+from tools.arguments import ROOT
+from tools.cli import INTERRUPTED
 from tools.comparison.report import Compared, Model, mean_scores, scored_by_all
 from tools.comparison.sheet import Panel, make_sheet
 

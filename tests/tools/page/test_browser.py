@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from data.files import image_size, read_alpha
-from tools import cli
+from tools import arguments
 
 gradio = pytest.importorskip("gradio", reason="the page needs requirements-app.txt")
 playwright = pytest.importorskip(
@@ -28,7 +28,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 PATIENCE_MS = 180_000
-ASTRONAUT = cli.ROOT / "samples" / "photographs" / "image" / "astronaut.jpg"
+ASTRONAUT = arguments.ROOT / "samples" / "photographs" / "image" / "astronaut.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_upload_mark_run_correct_and_download(visit, served: tuple[str, Path], t
 def test_the_file_equals_that_of_inference(visit, tmp_path: Path) -> None:
     import inference
 
-    trimap = cli.ROOT / "samples" / "photographs" / "trimap" / "astronaut.png"
+    trimap = arguments.ROOT / "samples" / "photographs" / "trimap" / "astronaut.png"
     page = visit()
     upload(page, ASTRONAUT)
     page.wait_for_selector("#marks")
@@ -197,7 +197,7 @@ PASTE = """data => {
 
 def test_a_photograph_is_pasted_and_another_one_over_it(visit) -> None:
     page = visit()
-    for path, size in ((ASTRONAUT, "512 x 512"), (cli.ROOT / "samples" / "original" / "fur.jpg", None)):
+    for path, size in ((ASTRONAUT, "512 x 512"), (arguments.ROOT / "samples" / "original" / "fur.jpg", None)):
         page.evaluate(PASTE, base64.b64encode(path.read_bytes()).decode())
         height, width = image_size(path)
         says(page, size or f"{width} x {height} pixels. Mark")
@@ -231,7 +231,7 @@ def test_two_people_and_a_closed_browser(visit, tmp_path: Path) -> None:
     upload(one, Path(shutil.copy(ASTRONAUT, tmp_path / "private.jpg")))
     one.wait_for_selector("#marks")
     assert two.locator("#marks").count() == 0
-    upload(two, cli.ROOT / "samples" / "original" / "fur.jpg")
+    upload(two, arguments.ROOT / "samples" / "original" / "fur.jpg")
     two.wait_for_selector("#marks")
     assert "private" in one.content()
     assert "private" not in two.content()
