@@ -3,8 +3,7 @@
 Colours tell how far. Known pixels on both sides of the border, beyond the reach of any band, are examples of the object
 and of its surroundings nearby; each pixel near the border is compared with them. Where pixels outside look like the
 object, or pixels inside like the surroundings, more often than farther away, the edge is soft, hairy or badly drawn,
-and the band covers them. All of it is measured on a reduced picture; distances are taken at full size. Gaps in the
-object's middle, which rough masks cover, are unknown too.
+and the band covers them. All of it is measured on a reduced picture; distances are taken at full size.
 """
 
 from dataclasses import dataclass
@@ -31,17 +30,6 @@ EXCESS = 0.2  # share of pixels like the other side, beyond that farther away, t
 CONTRAST = 0.3  # difference of likeness between the sides below which colours do not tell
 CONFIRMED, MOST_PARTS = 0.75, 50  # likeness that confirms a small part; small parts looked at
 FRAME_PX = 4.0  # an object that ends so near to the frame is taken to reach it
-HOLES_PX = 1024  # longer side of the picture that holes are looked for on
-CORNER_PX, ROUNDED_PX = 20.0, 1.5  # outlines with fewer corners than one per so many pixels are drawn by hand
-COLOUR_STEP, COLOUR_BLUR = 10, 0.8  # levels of a bin of colours; deviation of the blur over bins
-HOLE_WINDOW, HOLE_SHARE = (
-    5,
-    0.15,
-)  # side in pixels of the window around each pixel, and the share of a gap's pixels in it
-LARGEST_GAP_PX = 25  # larger parts of foreign colours are taken to be the object's: a user would have left them out
-AROUND_PX, LEAST_OWN, GAP_CONTRAST = 20, 0.05, 40.0  # reach, share and difference in levels of the object around a gap
-MOST_HOLES = 0.7  # of the object's middle; beyond it colours do not tell
-HOLE_ROUNDS = 2  # without the first holes the object's colours are purer
 
 
 @dataclass(frozen=True)
@@ -85,8 +73,6 @@ def adaptive_trimap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
         (BACKGROUND, values == 0, measured.outer, 1 - measured.likeness),
     ):
         trimap[_core(side, np.maximum(widths * scale, 1.5), like)] = level
-    if drawn_by_hand(values):
-        trimap[holes(image, trimap)] = UNKNOWN
     return trimap
 
 
@@ -262,83 +248,6 @@ def _widths(profile: np.ndarray, inside: bool, undecided: np.ndarray) -> np.ndar
     widths = np.where(needs.any(axis=0), last * STEP_PX + MARGIN_PX, NARROWEST_PX).astype(np.float32)
     widths[undecided] = np.maximum(widths[undecided], UNDECIDED_PX)
     return cv2.blur(cv2.dilate(widths, np.ones((3, 3), np.uint8)), (3, 3))
-
-
-def drawn_by_hand(values: np.ndarray) -> bool:
-    """True if the outlines of a mask (H, W) have few corners.
-
-    Polygons and strokes of a brush have few, segmentations many.
-    """
-    scale = max(1.0, max(values.shape) / HOLES_PX)
-    size = tuple(max(1, round(side / scale)) for side in values.shape[::-1])
-    inside = (cv2.resize(values, size, interpolation=cv2.INTER_NEAREST) >= UNKNOWN).astype(np.uint8)
-    outlines = [
-        outline
-        for outline in cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
-        if len(outline) >= CORNER_PX
-    ]
-    corners = sum(len(cv2.approxPolyDP(outline, ROUNDED_PX, True)) for outline in outlines)
-    return sum(map(len, outlines)) > CORNER_PX * corners
-
-
-def holes(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
-    """Parts of the object's middle with colours common in the surroundings.
-
-    Roughly drawn masks, polygons above all, cover gaps through which the surroundings are seen. Where most of the
-    object has such colours they tell nothing, and none is found.
-
-    Args:
-        image: (H, W, 3) uint8.
-        trimap: (H, W) uint8 of 0, 128, 255.
-
-    Returns:
-        (H, W) bool.
-    """
-    scale = max(1.0, max(trimap.shape) / HOLES_PX)
-    size = tuple(max(1, round(side / scale)) for side in trimap.shape[::-1])
-    levels = cv2.resize(trimap, size, interpolation=cv2.INTER_NEAREST)
-    pixels = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
-    colours = pixels // COLOUR_STEP
-    middle, bins = levels == FOREGROUND, 255 // COLOUR_STEP + 1
-    at = (colours[..., 0].astype(np.int32) * bins + colours[..., 1]) * bins + colours[..., 2]
-    colours = pixels.astype(np.float32)
-    found = np.zeros(middle.shape, bool)
-    for _ in range(HOLE_ROUNDS):
-        ours, theirs = (_shares(at[side], bins) for side in (middle & ~found, levels == BACKGROUND))
-        found |= _gaps(middle, (theirs > ours)[at], colours)
-    whole = cv2.resize(found.astype(np.uint8), trimap.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    return whole & (trimap == FOREGROUND)
-
-
-def _gaps(middle: np.ndarray, foreign: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Small middle parts whose foreign colour differs from the object around.
-
-    Args:
-        middle, foreign: (h, w) bool.
-        colours: (h, w, 3) float32, Lab of 8 bits.
-    """
-    own = (middle & ~foreign).astype(np.float32)
-    around = (2 * AROUND_PX + 1,) * 2
-    share = cv2.blur(own, around)
-    mean = cv2.blur(colours * own[..., None], around) / np.maximum(share, 1e-6)[..., None]
-    differs = np.linalg.norm(colours - mean, axis=2) > GAP_CONTRAST
-    foreign = middle & foreign & differs & (share > LEAST_OWN)
-    large = cv2.morphologyEx(foreign.astype(np.uint8), cv2.MORPH_OPEN, np.ones((LARGEST_GAP_PX,) * 2, np.uint8)) > 0
-    window = (HOLE_WINDOW, HOLE_WINDOW)
-    shares = cv2.blur((foreign & ~large).astype(np.float32), window)
-    gaps = middle & (cv2.dilate((shares > HOLE_SHARE).astype(np.uint8), np.ones(window, np.uint8)) > 0)
-    return gaps if np.count_nonzero(gaps) <= MOST_HOLES * np.count_nonzero(middle) else np.zeros_like(middle)
-
-
-def _shares(at: np.ndarray, bins: int) -> np.ndarray:
-    """Share of each bin (bins^3,), blurred over colours; zeros without pixels."""
-    counts = np.bincount(at, minlength=bins**3).astype(np.float32).reshape(bins, bins, bins)
-    for axis in range(3):
-        counts = np.moveaxis(counts, axis, 0)
-        rows = np.ascontiguousarray(counts).reshape(bins, -1)
-        rows = cv2.GaussianBlur(rows, (1, 5), sigmaX=0, sigmaY=COLOUR_BLUR, borderType=cv2.BORDER_REPLICATE)
-        counts = np.moveaxis(rows.reshape(bins, bins, bins), 0, axis)
-    return counts.ravel() / max(len(at), 1)
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data.bands import Band, adaptive_trimap, drawn_by_hand, to_frame
-from data.masks import Width, binary, trimap_from_mask
+from data.bands import Band, adaptive_trimap, to_frame
+from data.masks import Width, trimap_from_mask
 
 SIDE = 320
 CENTRE = (160, 160)
@@ -55,23 +55,6 @@ def test_the_band_reaches_the_true_edge_of_a_badly_drawn_mask() -> None:
     wrong = (trimap != 128) & (trimap != alpha)
     assert wrong.sum() < 0.01 * np.count_nonzero(alpha)
     assert (trimap == 128).mean() < 0.25
-
-
-def test_gaps_that_a_rough_mask_covers_are_unknown() -> None:
-    rough = cv2.rectangle(np.zeros((SIDE, SIDE), np.uint8), (30, 30), (290, 290), 255, -1)
-    alpha = rough.copy()
-    for dx in (-30, 0, 30):
-        cv2.circle(alpha, (160 + dx, 160), 9, 0, -1)
-    trimap = adaptive_trimap(photograph(alpha), rough)
-    gaps = (alpha == 0) & (rough > 0)
-    assert (trimap[gaps] == 128).mean() > 0.97
-    assert (trimap[alpha == 255] == 255).mean() > 0.6
-
-
-def test_masks_are_drawn_by_hand_where_their_outlines_have_few_corners() -> None:
-    assert drawn_by_hand(cv2.rectangle(np.zeros((SIDE, SIDE), np.uint8), (30, 30), (290, 290), 255, -1))
-    assert not drawn_by_hand(binary(hairy()))
-    assert not drawn_by_hand(np.zeros((SIDE, SIDE), np.uint8))
 
 
 def test_an_object_of_the_colours_of_its_surroundings_keeps_a_middle() -> None:
