@@ -36,12 +36,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
-    """Restore the number of threads, which commands with `--threads` change."""
-    before = torch.get_num_threads()
+def same_threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Undo the changes that commands with `--threads` make.
+
+    Also those of commands that a fixture shared by a module runs: it is set up before any fixture of a test.
+    """
+    threads = 1 if "one_thread" in request.fixturenames else int(os.environ["OMP_NUM_THREADS"])
+    torch.set_num_threads(threads)
     yield
-    if torch.get_num_threads() != before:
-        torch.set_num_threads(before)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

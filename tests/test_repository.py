@@ -128,6 +128,12 @@ def test_scripts_explain_themselves(path: Path) -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < HELP_SECONDS
 
 
+@pytest.fixture(scope="module")
+def a_command_with_more_threads() -> None:
+    torch.set_num_threads(os.cpu_count() + 1)
+
+
+@pytest.mark.usefixtures("a_command_with_more_threads")
 def test_workers_of_the_suite_share_the_cores() -> None:
     """No more threads than cores.
 
