@@ -34,9 +34,21 @@ class Background:
             read_image(path)  # damaged ones are refused now, not after the first matte
             return cls(files=(path,))
         try:
-            return cls(colour=ImageColor.getrgb(text)[:3])
+            return cls.of_colour(text)
         except ValueError:
             raise FileError(f"{text}: is neither a file, nor a folder, nor a colour (white, #20a050)") from None
+
+    @classmethod
+    def of_colour(cls, text: str) -> "Background":
+        """Parse a colour name or #rrggbb.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        try:
+            return cls(colour=ImageColor.getrgb(text)[:3])
+        except ValueError:
+            raise ValueError(f"{text!r} is no colour: write a name (white) or #rrggbb (#20a050)") from None
 
     def file(self, name: str) -> Path:
         """The file that an image of this name is laid over."""

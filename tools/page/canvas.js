@@ -3,8 +3,9 @@
 (() => {
   const colours = COLOURS;
   const mostUndone = 20;
-  let tool = "object", start = null, history = [], drawnOn = null;
+  let start = null, history = [], drawnOn = null;
   const canvas = () => document.querySelector("#marks");
+  const chosen = () => document.querySelector("[data-tool].chosen")?.dataset.tool || "object";
   const point = (event) => {
     const box = canvas().getBoundingClientRect();
     return [((event.clientX - box.left) * canvas().width) / box.width, ((event.clientY - box.top) * canvas().height) / box.height];
@@ -16,8 +17,8 @@
   };
   const brush = () => Number(document.querySelector("#brush")?.value || 12);
   const paint = (pen, from, to) => {
-    pen.globalCompositeOperation = tool === "eraser" ? "destination-out" : "source-over";
-    pen.strokeStyle = colours[tool] || "#000";
+    pen.globalCompositeOperation = chosen() === "eraser" ? "destination-out" : "source-over";
+    pen.strokeStyle = colours[chosen()] || "#000";
     pen.lineCap = "round";
     pen.lineWidth = brush();
     pen.beginPath();
@@ -38,18 +39,18 @@
     const pen = canvas().getContext("2d", { willReadFrequently: true });
     start = point(event);
     remember(pen);
-    if (tool !== "box") paint(pen, start, start);
+    if (chosen() !== "box") paint(pen, start, start);
   });
   document.addEventListener("pointermove", (event) => {
     if (!start || !canvas()) return;
     const pen = canvas().getContext("2d", { willReadFrequently: true }), here = point(event);
-    if (tool === "box") outline(pen, start, here);
+    if (chosen() === "box") outline(pen, start, here);
     else {
       paint(pen, start, here);
       start = here;
     }
   });
-  document.addEventListener("pointerup", () => { start = null; });
+  ["pointerup", "pointercancel"].forEach((kind) => document.addEventListener(kind, () => { start = null; }));
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-tool]");
     if (!button) return;
@@ -61,7 +62,6 @@
     } else if (button.dataset.tool === "undo") {
       if (drawnOn === canvas() && history.length) pen.putImageData(history.pop(), 0, 0);
     } else {
-      tool = button.dataset.tool;
       document.querySelectorAll("[data-tool]").forEach((other) => other.classList.toggle("chosen", other === button));
     }
   });

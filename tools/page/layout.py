@@ -3,8 +3,10 @@
 import base64
 import html
 import logging
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,10 @@ class Models:
             return _kept["predictor"]
 
 
+class Superseded(Exception):
+    """Another photograph was opened meanwhile: nobody waits for the matte."""
+
+
 _lock = threading.Lock()
 _kept: dict[str, Any] = {}
 
@@ -107,10 +113,11 @@ def build(models: Models, samples: dict[str, Path], folder: Path) -> gr.Blocks:
         folder: for files to download; uploads lie in it too.
     """
     with gr.Blocks(title="MEMatte", analytics_enabled=False, delete_cache=(600, KEPT_SECONDS)) as page:
-        session = gr.State(None, time_to_live=KEPT_SECONDS)
+        steps = _Steps(models, samples, folder)
+        session = gr.State(None, time_to_live=KEPT_SECONDS, delete_callback=steps.remove_files)
         marks = gr.Textbox(visible=False)
         gr.Markdown("## From a photograph to a cut-out\nOpen a photograph, mark the object, look at the trimap, run.")
-        status = gr.Markdown(elem_id="status")
+        status = gr.HTML(elem_id="status")  # not Markdown, which would load pictures that a file's name links to
         with gr.Row():
             with gr.Column():
                 photograph = gr.File(label="photograph (drop, choose or paste)", elem_id="photograph", height=120)
@@ -145,10 +152,9 @@ def build(models: Models, samples: dict[str, Path], folder: Path) -> gr.Blocks:
                     kind = gr.Dropdown(list(KINDS), value=next(iter(KINDS)), label="file", elem_id="kind")
                     write = gr.Button("Make file", elem_id="write")
                 download = gr.File(label="download", interactive=False, elem_id="download", height=90)
-        steps = _Steps(models, samples, folder)
         opened = [session, view, trimap_view, slider, alpha, routing, download, status]
-        photograph.upload(steps.open, [photograph], opened)
-        sample.change(steps.open_sample, [sample], opened)
+        photograph.upload(steps.open, [photograph, session], opened)
+        sample.change(steps.open_sample, [sample, session], opened)
         said = [session, marks, mask, trimap, band]
         read = "(session, marks, ...more) => [session, window.readMarks(), ...more]"
         look.click(steps.look, said, [session, trimap_view, status], js=read)
@@ -168,9 +174,12 @@ class _Steps:
     def __init__(self, models: Models, samples: dict[str, Path], folder: Path) -> None:
         self.models, self.samples, self.folder = models, samples, folder
 
-    def open(self, path: str | None) -> tuple:
+    def open(self, path: str | Path | None, previous: Session | None = None) -> tuple:
         """A new photograph; what was made of the last one is cleared."""
         nothing = (None, None, None, None, None)
+        if previous is not None:
+            previous.closed = True
+            self.remove_files(previous)
         if not path:
             return None, editor(None), *nothing, ""
         try:
@@ -180,16 +189,20 @@ class _Steps:
         height, width = session.image.shape[:2]
         return session, editor(session), *nothing, f"{width} x {height} pixels. Mark the object."
 
-    def open_sample(self, name: str) -> tuple:
-        return self.open(self.samples.get(name))
+    def open_sample(self, name: str, previous: Session | None = None) -> tuple:
+        return self.open(self.samples.get(name), previous)
 
     def look(self, session: Session | None, marks: str, mask: str | None, trimap: str | None, band: float) -> tuple:
         """The trimap alone."""
         try:
-            self._trimap(session, marks, mask, trimap, band)
+            with _work(session):
+                _make_trimap(session, marks, mask, trimap, band)
+                view = session.trimap_view()
+        except Superseded:
+            return (gr.skip(),) * 3
         except (ValueError, OSError, MemoryError) as error:
             return session, None, sentence(error, self.folder)
-        return session, session.trimap_view(), "Is the edge inside the red band everywhere? Then run."
+        return session, view, "Is the edge inside the red band everywhere? Then run."
 
     def run(
         self,
@@ -199,52 +212,101 @@ class _Steps:
         trimap: str | None,
         band: float,
         model: str,
-        cap: float,
+        cap: float | None,
         working_size: str,
         background: str,
         behind: str | None,
         progress: gr.Progress = PROGRESS,
     ) -> tuple:
         """Trimap and matte."""
+
+        def advance(share: float) -> None:
+            if session.closed:
+                raise Superseded
+            progress(0.2 + 0.6 * share, "network")
+
         try:
-            progress(0.05, "trimap")
-            self._trimap(session, marks, mask, trimap, band)
-            progress(0.15, "model")
-            predictor = self.models.get(model, cap, working_size)
-            session.run(predictor, lambda share: progress(0.2 + 0.6 * share, "network"))
-            progress(0.8, "cut-out")
-            over = Background.parse(behind or background.strip()) if behind or background.strip() else None
-            cutout = session.cutout_view(over)
+            over = _background(behind, background)
+            if cap is None:
+                raise ValueError("give a token cap, for example 18500")
+            with _work(session):
+                progress(0.05, "trimap")
+                _make_trimap(session, marks, mask, trimap, band)
+                progress(0.15, "model")
+                predictor = self.models.get(model, cap, working_size)
+                session.run(predictor, advance)
+                progress(0.8, "cut-out")
+                cutout = session.view, session.cutout_view(over)
+                views = session.trimap_view(), cutout, session.alpha_view(), session.routing_views()
+        except Superseded:
+            return (gr.skip(),) * 6
         except (ValueError, OSError, MemoryError) as error:
             return session, None, None, None, None, sentence(error, self.folder)
-        views = session.trimap_view(), (session.view, cutout), session.alpha_view(), session.routing_views()
         return session, *views, session.summary(predictor)
 
     def magnify(self, session: Session | None, event: gr.SelectData) -> tuple[np.ndarray | None, str]:
         """The place that was clicked, at full size."""
-        if session is None or session.matte is None:
-            return None, "Run the network first."
-        height, width = session.view.shape[:2]
-        x, y = event.index
-        return session.loupe(x / width, y / height), ""
+        try:
+            with _work(session):
+                height, width = session.view.shape[:2]
+                x, y = event.index
+                return session.loupe(x / width, y / height), ""
+        except Superseded:
+            return (gr.skip(),) * 2
+        except ValueError as error:
+            return None, sentence(error, self.folder)
 
     def write(self, session: Session | None, kind: str) -> tuple[str | None, str]:
-        """A file to download."""
+        """A file to download; it replaces the last one."""
         try:
-            if session is None:
-                raise ValueError("open a photograph first")
-            place = self.folder / "made" / f"{id(session):x}"
-            place.mkdir(parents=True, exist_ok=True)
-            return str(session.write(kind, place)), ""
+            with _work(session):
+                self.remove_files(session)
+                place = self._place(session)
+                place.mkdir(parents=True)
+                return str(session.write(kind, place)), ""
+        except Superseded:
+            return (gr.skip(),) * 2
         except (ValueError, OSError, MemoryError) as error:
             return None, sentence(error, self.folder)
 
-    @staticmethod
-    def _trimap(session: Session | None, marks: str, mask: str | None, trimap: str | None, band: float) -> None:
-        if session is None:
-            raise ValueError("open a photograph first")
-        drawn = Marks.parse(marks or "", session.view.shape[:2])
-        session.make_trimap(drawn, band_of(band), mask and Path(mask), trimap and Path(trimap))
+    def remove_files(self, session: Session | None) -> None:
+        """Remove what was written for a session."""
+        if session is not None:
+            shutil.rmtree(self._place(session), ignore_errors=True)
+
+    def _place(self, session: Session) -> Path:
+        return self.folder / "made" / session.token
+
+
+@contextmanager
+def _work(session: Session | None) -> Iterator[None]:
+    """Let one button at a time work on an opened photograph.
+
+    Raises:
+        ValueError: there is none, or another button is at work.
+        Superseded: another photograph was opened before the work was done.
+    """
+    if session is None:
+        raise ValueError("open a photograph first")
+    with session.working():
+        yield
+    if session.closed:
+        raise Superseded
+
+
+def _make_trimap(session: Session, marks: str, mask: str | None, trimap: str | None, band: float) -> None:
+    drawn = Marks.parse(marks or "", session.view.shape[:2])
+    session.make_trimap(drawn, band_of(band), mask and Path(mask), trimap and Path(trimap))
+
+
+def _background(picture: str | None, colour: str) -> Background | None:
+    """Background by a loaded picture or a colour; None for a checkerboard.
+
+    Text is no path here: the page shows pictures of this machine only to those who load them.
+    """
+    if picture:
+        return Background.parse(picture)
+    return Background.of_colour(colour.strip()) if colour and colour.strip() else None
 
 
 def launch(page: gr.Blocks, port: int | None, folder: Path, block: bool = True) -> str:

@@ -6,8 +6,11 @@ Marks lie on a reduced view; trimap and matte have full size.
 import base64
 import binascii
 import math
+import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,7 +97,12 @@ class Marks:
 
 @dataclass
 class Session:
-    """Opened photograph, and the results so far."""
+    """Opened photograph, and the results so far.
+
+    Attributes:
+        token: name that no other session has, for its files.
+        closed: another photograph has taken its place.
+    """
 
     path: Path
     image: np.ndarray
@@ -102,7 +110,9 @@ class Session:
     trimap: np.ndarray | None = None
     matte: Matte | None = None
     seconds: float = 0.0
-    files: list[Path] = field(default_factory=list)
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    closed: bool = False
+    _busy: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def open(cls, path: str | Path) -> "Session":
@@ -119,6 +129,20 @@ class Session:
             )
         image = read_image(path)
         return cls(Path(path), image, reduced(image, VIEW_PX))
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Keep other threads out; two buttons at once would mix their results.
+
+        Raises:
+            ValueError: another one is at work.
+        """
+        if not self._busy.acquire(blocking=False):
+            raise ValueError("this photograph is still being worked on; wait until that is done")
+        try:
+            yield
+        finally:
+            self._busy.release()
 
     def make_trimap(self, marks: Marks, band: Band, mask: Path | None = None, trimap: Path | None = None) -> np.ndarray:
         """Trimap from a file, strokes or boxes, corrected by marks.
@@ -186,6 +210,8 @@ class Session:
 
     def loupe(self, x: float, y: float) -> np.ndarray:
         """Photograph and alpha around a point (shares of width and height), at full size, side by side."""
+        if self.matte is None:
+            raise ValueError("run the network first")
         height, width = self.matte.alpha.shape
         side = min(LOUPE_PX, height, width)
         top = min(max(round(y * height) - side // 2, 0), height - side)
@@ -199,7 +225,8 @@ class Session:
         """Captioned pictures of tokens in global attention, per routed block."""
         height, width = self.image.shape[:2]
         factor = max(1, math.ceil(max(height, width) / VIEW_PX))
-        small = cv2.resize(self.image, (math.ceil(width / 16) * 16 // factor, math.ceil(height / 16) * 16 // factor))
+        size = [max(math.ceil(side / 16) * 16 // factor, 1) for side in (width, height)]
+        small = cv2.resize(self.image, size)
         views = []
         for number, sent in enumerate(self.matte.keep_over_picture(), 1):
             pixels = cv2.resize(sent.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_NEAREST)

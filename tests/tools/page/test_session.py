@@ -10,6 +10,7 @@ from data.bands import Band
 from data.files import read_alpha
 from data.masks import Width
 from modeling import Predictor
+from modeling.inference.predictor import Matte
 from tests.modeling.small import small_mematte
 from tools.page.session import COLOURS, KINDS, VIEW_PX, Marks, Session, band_of
 
@@ -104,6 +105,14 @@ def test_views_and_files_of_a_matte(session: Session, marks: Marks, tmp_path: Pa
     assert set(np.unique(trimap)) == {0, 128, 255}
     with pytest.raises(ValueError, match="is no kind of file"):
         session.write("../x", tmp_path)
+
+
+def test_strips_have_views_too(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "strip.png"), np.zeros((6, 17 * VIEW_PX, 3), np.uint8))
+    strip = Session.open(tmp_path / "strip.png")
+    strip.trimap = np.full((6, 17 * VIEW_PX), 128, np.uint8)
+    strip.matte = Matte(np.zeros(strip.trimap.shape, np.float32), [np.ones((1, 17 * VIEW_PX // 16 + 1), bool)])
+    assert strip.routing_views()[0][0].shape == (1, VIEW_PX, 3)
 
 
 def test_large_photographs_get_a_reduced_view_and_too_large_ones_a_sentence(tmp_path: Path) -> None:
