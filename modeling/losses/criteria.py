@@ -12,7 +12,7 @@ from ..base import MattingOutput
 from ..distributed import Mean, mean_over_processes
 from ..inputs import UNKNOWN, unknown_mask
 from .distillation import distillation_loss
-from .terms import band_loss, matting_losses, unknown_l1
+from .terms import band_loss, masked_divergence, matting_losses, unknown_l1
 
 
 @dataclass
@@ -22,10 +22,12 @@ class ViTMatteCriterion:
     Attributes:
         gradient_weight: of the gradient penalty. The published 1 makes it outweigh all others by far; a network that
             starts from random weights then learns to stay flat first, where a pretrained one does not.
+        divergence_weight: of a term that is not among the published four, for decoders with `residual`.
     """
 
     reads_policy: ClassVar[bool] = False  # means over the batch depend on the routing, not on the trimaps alone
     gradient_weight: float = 1.0
+    divergence_weight: float = 0.0
 
     def __call__(
         self, output: MattingOutput, alpha: Tensor, trimap: Tensor, mean: Mean = mean_over_processes
@@ -38,8 +40,12 @@ class ViTMatteCriterion:
             trimap: (B, 1, H, W) of 0, 0.5, 1.
             mean: over the whole batch, of which these may be a part; always asked for the same figures in one order.
         """
-        losses = matting_losses(output.alpha.float(), alpha, unknown_mask(trimap), mean)
+        estimate, unknown = output.alpha.float(), unknown_mask(trimap)
+        losses = matting_losses(estimate, alpha, unknown, mean)
         losses["loss_gradient_penalty"] = self.gradient_weight * losses["loss_gradient_penalty"]
+        if self.divergence_weight:
+            divergence = masked_divergence(estimate, alpha, unknown, mean)
+            losses["unknown_divergence_loss"] = self.divergence_weight * divergence
         return losses
 
 

@@ -23,6 +23,24 @@ def masked_l1(alpha: Tensor, target: Tensor, mask: Tensor, mean: Mean = mean_ove
     return (alpha * mask - target * mask).abs().mean() * _area_scale(mask, mean)
 
 
+def masked_divergence(alpha: Tensor, target: Tensor, mask: Tensor, mean: Mean = mean_over_processes) -> Tensor:
+    """Kullback-Leibler divergence over a mask, scaled like `masked_l1`.
+
+    Its gradient in the logit is `alpha - target`. That of the absolute difference vanishes where alpha is near 0 or 1,
+    so that a network which starts from a confident but wrong estimate hardly leaves it.
+
+    Args:
+        alpha, target, mask, mean: as in `masked_l1`.
+    """
+    excess = _entropy(alpha, target) - _entropy(target, target)
+    return (excess * mask).mean() * _area_scale(mask, mean)
+
+
+def _entropy(alpha: Tensor, target: Tensor) -> Tensor:
+    logs = alpha.clamp(min=1e-6).log(), (1 - alpha).clamp(min=1e-6).log()
+    return -(target * logs[0] + (1 - target) * logs[1])
+
+
 def _area_scale(mask: Tensor, mean: Mean) -> Tensor:
     """B * 512 * 512 / (size of the mask), 0 for an empty mask."""
     size = mean(mask.sum())

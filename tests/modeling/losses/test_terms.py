@@ -12,6 +12,7 @@ from modeling.losses.terms import (
     band_loss,
     gaussian_bands,
     laplacian_pyramid,
+    masked_divergence,
     masked_l1,
     matting_losses,
     unknown_l1,
@@ -36,6 +37,23 @@ def test_masked_l1_is_the_mean_over_the_mask_on_published_crops():
     mask[..., 100:200, 50:90] = 1
     pred[..., 100:200, 50:90] = 0.75
     torch.testing.assert_close(masked_l1(pred, torch.full_like(pred, 0.5), mask), torch.tensor(0.25))
+
+
+def test_the_gradient_of_the_divergence_does_not_vanish_where_a_confident_alpha_is_wrong():
+    logit = torch.full((1, 1, 512, 512), -6.0, requires_grad=True)
+    target, mask = torch.full((1, 1, 512, 512), 0.5), torch.zeros(1, 1, 512, 512)
+    mask[..., :2, :2] = 1
+    target[..., 0, 0] = 1
+    masked_divergence(logit.sigmoid(), target, mask).backward()
+    torch.testing.assert_close(4 * logit.grad, (logit.sigmoid() - target) * mask)
+
+
+def test_the_divergence_is_that_of_two_coins():
+    alpha, target = torch.full((1, 1, 64, 64), 0.25), torch.full((1, 1, 64, 64), 0.5)
+    found = masked_divergence(alpha, target, torch.ones_like(alpha)) * 64 * 64 / 512 / 512
+    assert found.item() == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75))
+    certain = torch.tensor([0.0, 1.0]).repeat(1, 1, 64, 32)
+    assert masked_divergence(certain, certain, torch.ones_like(certain)).item() == 0
 
 
 def test_a_perfect_matte_costs_only_the_sparsity_of_its_gradients():
