@@ -4,7 +4,7 @@ import builtins
 import difflib
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.overrides import TorchFunctionMode
 
 from data.files import reason
 from modeling.checkpoints.files import CheckpointError, one_line, read_metadata
@@ -130,6 +131,20 @@ def build_model(path: str | Path, overrides: Sequence[str] = ()) -> nn.Module:
         raise ConfigError(f"{path}: these settings do not make a model ({_one_line(error)})") from error
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leave tensors without memory as they are: torch would initialise them slowly, in Python."""
+
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name, first = getattr(func, "__name__", ""), args[0] if args else kwargs.get("tensor")  # as in torch.nn.init
+        in_place = name.endswith("_") and not name.endswith("__")
+        if in_place and isinstance(first, Tensor) and first.is_meta:
+            return first
+        return func(*args, **kwargs)
+
+
 def _check_scale(model: DictConfig) -> None:
     """Refuse networks too large for any machine, before allocating memory.
 
@@ -148,7 +163,7 @@ def _check_scale(model: DictConfig) -> None:
 
     hooks = register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             instantiate(model)
     except ConfigError:
         raise

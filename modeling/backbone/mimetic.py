@@ -23,6 +23,8 @@ LONGEST_WAVE = 100.0  # tokens
 @one_thread()  # on a busy machine, threads that share so small matrices wait for minutes
 def initialise_mimetic(pos_embed: nn.Parameter, attentions: Iterable[nn.Module]) -> None:
     """Set position embeddings (1, 1 + side**2, C) and the linears `qkv` and `proj` of each attention."""
+    if pos_embed.is_meta:  # nothing to set
+        return
     count, dim = pos_embed.shape[1:]
     pos_embed[0, 1:] = _sines(round((count - 1) ** 0.5), dim)
     for attention in attentions:
