@@ -14,7 +14,9 @@ import torch
 
 from engine.build import load_config
 from engine.training import command, session
+from engine.training.parts import build_loader
 from engine.training.processes import STOPPING, launch
+from tests.engine.waiting import killed_while_the_other_waits
 from train import main
 
 ROOT = Path(__file__).parents[1]
@@ -105,17 +107,10 @@ def test_both_launchers_train_the_same_and_end_on_sigterm_after_a_checkpoint(tmp
     assert first == second and "total_loss" in first[0]
 
 
-def killed_while_the_other_waits(folder):
-    """Work of two processes, the second of which is killed."""
-    if os.environ["LOCAL_RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(120)
-
-
-def test_a_process_that_is_killed_ends_the_run(tmp_path):
+def test_a_process_that_is_killed_ends_the_run():
     handlers = {number: signal.getsignal(number) for number in STOPPING}
     with pytest.raises(ConnectionError, match="process 1 ended by SIGKILL"):
-        launch(killed_while_the_other_waits, (str(tmp_path),), processes=2, machines=1, machine=0, url="auto")
+        launch(killed_while_the_other_waits, (), processes=2, machines=1, machine=0, url="auto")
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
@@ -152,8 +147,14 @@ def metrics(folder):
 
 
 def test_an_error_in_one_of_several_processes_is_one_line(tmp_path):
-    code, errors = finish(start(tmp_path, "--num-gpus", "2", "train.total_batch_size=3"))
-    assert code == 2 and "cannot be shared by 2 processes" in errors and "Traceback" not in errors
+    code, errors = finish(start(tmp_path, "--num-gpus", "2", "train.log_period=0"))
+    assert code == 2 and "ERROR: train.log_period is 0" in errors and "Traceback" not in errors
+
+
+def test_a_batch_that_its_processes_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setattr("engine.training.parts.comm.get_world_size", lambda: 2)
+    with pytest.raises(ValueError, match=r"train.total_batch_size=3 cannot be shared by 2 processes: take a multiple"):
+        build_loader(load_config(ROOT / TINY, ["train.total_batch_size=3"]), 0, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,9 @@ from omegaconf import OmegaConf
 from data.files import reason
 from engine.build import load_config
 from engine.messages import OneLine, log_to_terminal
-from engine.training.manifest import NAME_KEY
 from engine.training.processes import check_environment, claim_device, join_group, launch
 from engine.training.run_folder import check_run_folder
-from engine.training.session import evaluate, train
 from engine.training.settings import check_settings
-from engine.training.trainer import NonFiniteLoss
 from modeling.checkpoints.files import one_line
 from modeling.inference.memory import use_huge_pages
 
@@ -64,9 +61,9 @@ def guarded(args: Options) -> None:
     try:
         _work(args)
         return
-    except (NonFiniteLoss, ValueError) as error:
+    except (FloatingPointError, ValueError) as error:  # the first is a loss that is not finite
         logger.error("%s", error)
-        code = 1 if isinstance(error, NonFiniteLoss) else 2
+        code = 1 if isinstance(error, FloatingPointError) else 2
     except (ConnectionError, EOFError) as error:  # the loss of a process shows differently, depending on the moment
         code = _report_lost_process(error)
     except OSError as error:
@@ -98,6 +95,10 @@ def _work(args: Options) -> None:
     check_settings(config)
     check_environment()
     check_run_folder(Path(config.train.output_dir))
+    # Imported here: wrong settings are answered at once, and a parent process that only waits does without.
+    from engine.training.manifest import NAME_KEY
+    from engine.training.session import evaluate, train
+
     join_group(claim_device(config.train.device))
     _log_to(Path(config.train.output_dir))
     if args.eval_only:
