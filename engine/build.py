@@ -132,7 +132,10 @@ def build_model(path: str | Path, overrides: Sequence[str] = ()) -> nn.Module:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leave tensors without memory as they are: torch would initialise them slowly, in Python."""
+    """Leave tensors without memory as they are.
+
+    Torch would go through their initialisation in Python, which is slow.
+    """
 
     def __torch_function__(
         self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None

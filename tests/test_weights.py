@@ -91,7 +91,10 @@ def test_scores_of_the_samples_are_those_of_the_card(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_number_of_threads_does_not_change_the_alpha(path: Path) -> None:
-    """On a part of one sample: two threads wait for each other where other programs run."""
+    """On a part of one sample.
+
+    Two threads wait for each other where other programs run.
+    """
     pictures = samples(side_px=192)[-1:]
     predictor = load(path)
     with threads(1):
@@ -103,7 +106,10 @@ def test_the_number_of_threads_does_not_change_the_alpha(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_half_precision_does_not_change_the_score(path: Path) -> None:
-    """On parts of the samples: bf16 is slow on processors without instructions for it."""
+    """On parts of the samples.
+
+    bf16 is slow on processors without instructions for it.
+    """
     pictures = samples(side_px=192)[::2]
     full, half = (mean_sad(alphas(load(path, dtype), pictures), pictures) for dtype in ("fp32", "bf16"))
     assert half == pytest.approx(full, rel=0.01)
