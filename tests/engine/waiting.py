@@ -1,4 +1,4 @@
-"""Work of a process that is started and ended by a test; imports nothing heavy."""
+"""Work of processes that a test starts, without heavy imports."""
 
 import os
 import signal
