@@ -12,14 +12,16 @@ import os
 import random
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from safetensors.torch import save
 
 from tests.modeling.small import small_mematte
-from tests.soak.fuzz_commands import MODEL, run
+from tests.soak.fuzz_commands import CONFIG, run
 from tests.soak.pictures import scene, trimap
 
 OUTPUTS = ("out", "out", "out", "data/image", "data", "data/image/deep", "frames", "frames/out", "link", "loop", "file")
@@ -34,6 +36,13 @@ SETTINGS = (
     ("--dtype", "bf16"),
 )
 SIZE = (40, 48)
+MODEL = ("--config", str(CONFIG), "--checkpoint", "model.safetensors", "--device", "cpu")
+
+
+@cache
+def weights() -> bytes:
+    """Checkpoint of all runs, in the format that is read fastest."""
+    return save(small_mematte().state_dict())
 
 
 def lay_out(folder: Path) -> None:
@@ -56,7 +65,7 @@ def lay_out(folder: Path) -> None:
             (f"own.mov.frames/f_{number}.png", image),
         ):
             cv2.imwrite(str(folder / place), pixels)
-    torch.save(small_mematte().state_dict(), folder / "model.pth")
+    (folder / "model.safetensors").write_bytes(weights())
     (folder / "file").write_text("no folder")
     (folder / "link").symlink_to("data/image")
     (folder / "loop").symlink_to("loop")
@@ -127,6 +136,7 @@ class Sequences:
     def setup(self) -> None:
         """Prepare the process."""
         torch.set_num_threads(1)
+        weights()
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self.folder = Path(tempfile.mkdtemp(prefix="sequences", dir=os.environ.get("SOAK_DIR")))
 

@@ -62,9 +62,9 @@ def test_the_sets_are_disjoint_and_complete(source: Path) -> None:
 
 def test_a_second_run_changes_nothing_and_follows_the_list(source: Path) -> None:
     (source / "held_out.txt").write_text("# mine\nb\nc\n")
-    assert prepare(source) == 0
+    assert prepare(source, "--validation-drawn", "0") == 0
     before = {path: path.stat().st_mtime_ns for path in (source / "out").rglob("*.*")}
-    assert prepare(source) == 0
+    assert prepare(source, "--validation-drawn", "0") == 0
     assert before == {path: path.stat().st_mtime_ns for path in (source / "out").rglob("*.*")}
     assert stems(source / "out/cutouts") == set("adef") == stems(source / "out/backgrounds")
 
@@ -74,10 +74,11 @@ def test_renderings_are_trained_on_unless_they_are_held_out(source: Path, caplog
         rgba = np.dstack([waves(40, 50), cv2.blur(disc(40, 50), (5, 5))])
         write(source / name.split("_")[0] / f"{name}.png", rgba)
     (source / "held_out.txt").write_text("a\nfur_00001_rendered\n")
-    assert prepare(source, "--rendered", str(source / "fur"), str(source / "net")) == 0
+    options = ["--drawn", "0", "--validation-drawn", "0", "--rendered", str(source / "fur")]
+    assert prepare(source, *options, str(source / "net")) == 0
     assert stems(source / "out/rendered") == {"fur_00000_rendered", "net_00000_rendered"}
     assert {"a", "fur_00001_rendered"} <= stems(source / "out/validation/original")
-    assert prepare(source, "--rendered", str(source / "fur"), str(source / "fur")) == 2
+    assert prepare(source, *options, str(source / "fur")) == 2
     assert "2 names occur twice, such as fur_00000_rendered" in caplog.text
 
 
