@@ -134,14 +134,15 @@ def test_training_passes_gradients_outside_the_range():
 @pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from /proc")
 def test_limits_bound_memory(model: AEMatter):
     """In a fresh process, beyond the network itself."""
-    limits = Limits(chunk_tokens=1024, tile_px=64 * 512)
-    arguments = ["bounded+whole", "512", str(limits.chunk_tokens), str(limits.tile_px)]
+    side = 384
+    limits = Limits(chunk_tokens=1024, tile_px=64 * side)
+    arguments = ["bounded+whole", str(side), str(limits.chunk_tokens), str(limits.tile_px)]
     command = [sys.executable, "-m", "tools.reference.aematter_memory", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     bounded, whole = (json.loads(line) for line in done.stdout.splitlines())
     grown = bounded["peak_mib"] - bounded["before_mib"]
     assert 0 < grown < (whole["peak_mib"] - bounded["before_mib"]) / 2
-    assert grown * 2**20 < memory_cost(model, 512, 512, limits)
+    assert grown * 2**20 < memory_cost(model, side, side, limits)
 
 
 def test_cost_model_follows_the_image_and_the_limits(model: AEMatter):
