@@ -13,20 +13,9 @@ from safetensors.torch import save_file
 
 import inference
 from data.files import read_alpha
+from tests.inference.commands import REPOSITORY, command, folder_command
 from tests.modeling.small import small_mematte
-from tests.test_inference import LAYOUTS, REPOSITORY, TINY, command, folder_command, save_checkpoint, write_dataset
 from tools import cli
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny.pth", TINY)
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    write_dataset(tmp_path / "data", LAYOUTS["photos"])
-    return tmp_path / "data"
 
 
 @pytest.fixture
