@@ -1,4 +1,4 @@
-"""Computing precision: autocast's dtype, and float32 where rounding would matter."""
+"""Modes of computing: autocast's dtype, exact float32, one thread."""
 
 import threading
 from collections.abc import Iterator
@@ -57,3 +57,14 @@ class ExactConvolutions:
             kind._inside -= 1
             if kind._inside == 0:
                 torch.backends.cudnn.allow_tf32 = kind._previous
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit to one thread, since several slow small operations down."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ..threads import one_thread
+from ..precision import one_thread
 
 QUERY_KEY = (0.7, 0.7)  # random part, identity
 VALUE_OUTPUT = (0.4, -0.4)

@@ -12,8 +12,7 @@ from ..decoder.axis_attention import ContextBlock, StripAttention, context_stage
 from ..precision import full_precision
 from ..strips import Strip, rows_within
 from .budget import ENCODED, Limits
-from .maps import double_rows, map_strips
-from .onehot import matte_padded, padded_size
+from .onehot import double_rows, map_strips, matte_padded, padded_size
 from .swin import encode_pyramid, run_stage
 
 _STEM_HALO, _REFINE_HALO, _HEAD_HALO = 2, 3, 3  # rows, at the resolution of the result

@@ -9,8 +9,7 @@ from ..base import MattingOutput
 from ..cheapmatting import CheapMatting
 from ..strips import Strip, rows_within
 from .budget import ENCODED, Limits
-from .maps import double_rows, map_strips
-from .onehot import matte_padded, padded_size
+from .onehot import double_rows, map_strips, matte_padded, padded_size
 
 _HEAD_HALO = 2
 
