@@ -12,9 +12,11 @@ from data.training.sources import ROOT_VARIABLE
 from engine.build import load_config
 from engine.training import session as run
 from engine.training.manifest import describe
+from modeling.checkpoints.weights import read_state_dict
 from tests.engine.training.test_trainer import TINY
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*atte_[SBT]*.py"))
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*atte_[SBT]*.py"))
 TRAINABLE = [path for path in CONFIGS if path.name.startswith(("MEMatte", "ViTMatte"))]
 
 
@@ -71,6 +73,21 @@ def test_a_config_trains_on_its_folders(tmp_path, data_root, name):
     assert '"skipped/bad file": 0' in (tmp_path / "run" / "metrics.json").read_text()
     description = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["description"]
     assert description["config"] == name and "data.training.datasets.MattingDataset" in str(description["data"])
+
+
+def test_the_shipped_model_is_fine_tuned_on_cutouts_alone(tmp_path, data_root, monkeypatch):
+    """Weights stay close to the file; statistics of norms stay equal."""
+    monkeypatch.chdir(ROOT)
+    settings = ["train.max_iter=2", "train.total_batch_size=1", "dataloader.train.num_workers=0"]
+    settings += [f"train.output_dir={tmp_path / 'run'}", "dataloader.train.dataset.settings.crop.size_px=64"]
+    assert run.train(load_config(ROOT / "configs" / "MEMatte_T_finetune.py", settings), "MEMatte_T_finetune", False)
+    before = read_state_dict(ROOT / "weights" / "MEMatte_T.safetensors")
+    after = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["model"]
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        distance = (after[name].float() - tensor.float()).norm() / tensor.float().norm().clamp(min=1)
+        assert distance == 0 if "running" in name else distance < 0.01, name
+    assert any(not torch.equal(after[name], tensor.float()) for name, tensor in before.items())
 
 
 def test_missing_data_is_refused_at_the_start(tmp_path, monkeypatch):
