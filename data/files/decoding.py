@@ -37,7 +37,7 @@ _PNG_EXIF_MARKS = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 
-# The plug-in classes are called directly: Image.open would try dozens of formats that nobody asked for (EPS runs a
+# The plug-in classes are called directly: Image.open would try dozens of further formats (EPS runs a
 # program), and its own limit on the size is global state with a value below that of a large photograph.
 _READERS: tuple[tuple[bytes, type[Image.Image]], ...] = (
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),

@@ -2,7 +2,7 @@
 
 Matting frame by frame flickers in hair and at soft edges. Inside the unknown band alpha is drawn towards that of the
 frame before, moved along with the object (optical flow DIS, Kroeger et al. 2016, averaged over the object around each
-pixel), where this predicts the object's colours. Known pixels stay exact, and at a cut the clip begins anew.
+pixel), where this predicts the object's colours. Known pixels stay exact, and each cut starts afresh.
 """
 
 from dataclasses import dataclass, field

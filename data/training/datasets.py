@@ -140,7 +140,7 @@ class MattingDataset(Dataset):
 class TrainBatches(Sampler):
     """Endless batches of (epoch, index) for one process of several, from any iteration on.
 
-    Every epoch is one shuffled pass over the samples, shuffled anew; the passes follow each other without a gap, and
+    Every epoch is one pass over the samples in a new random order; the passes follow each other without a gap, and
     iteration t of all processes together takes the samples that one process with the joint batch would take.
 
     Args:

@@ -157,7 +157,7 @@ def run(
         outputs: which files a matte becomes.
         guidance: how trimaps are made for pairs without one.
         overwrite: make finished outputs again: those whose record names these settings and inputs.
-        advance: called once a job is done with, in whatever way.
+        advance: called when a job has ended, successfully or not.
     """
     report = Report()
     start = time.perf_counter()

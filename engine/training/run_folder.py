@@ -110,7 +110,7 @@ def checkpoint_to_resume(folder: Path, resume: bool) -> Path | None:
             return path
         logger.warning("%s is damaged (%s): it is not used", path, damage)
     raise CheckpointError(
-        f"{path}: {damage}, and no earlier checkpoint is intact; start anew in another train.output_dir"
+        f"{path}: {damage}, and no earlier checkpoint is intact; start again in another train.output_dir"
     )
 
 

@@ -72,7 +72,7 @@ class PyramidPooling(nn.Module):
         super().__init__()
         self.out = nn.Sequential(nn.Conv2d(in_chans + hidden * len(KERNELS), out_chans, 1))
         self.conv = nn.ModuleList(nn.Sequential(nn.Conv2d(in_chans, hidden, 1)) for _ in range(len(KERNELS) + 1))
-        self.conv[-1].requires_grad_(False)  # published but used by nobody: it exists to be loaded
+        self.conv[-1].requires_grad_(False)  # published but unused: kept so that checkpoints load
 
     def forward(self, x: Tensor) -> Tensor:
         parts = [x]

@@ -63,7 +63,7 @@ class Models:
 
 
 class Superseded(Exception):
-    """Another photograph was opened meanwhile: nobody waits for the matte."""
+    """Another photograph was opened meanwhile: the matte is no longer needed."""
 
 
 _lock = threading.Lock()

@@ -29,8 +29,8 @@ def test_as_often_as_asked_for_and_reproducibly():
     np.testing.assert_array_equal(image, scene(16))  # the caller's stays
 
 
-def spoilt(strength, count=40):
-    """Results where nothing but one spoiler has any strength."""
+def degraded(strength, count=40):
+    """Results where nothing but one degradation has any strength."""
     settings = RealWorldSettings(probability=1.0, **{**OFF, **strength})
     return [degrade(scene(), np.random.default_rng(seed), settings) for seed in range(count)]
 
@@ -39,11 +39,11 @@ def spoilt(strength, count=40):
     "strength", [{"contrast": (0.6, 0.6)}, {"max_jpeg_compression": 60.0}, {"max_blur_px": 3.0}, {"max_noise": 25.5}]
 )
 def test_each_spoiler_changes_the_image_within_bounds(strength):
-    changes = np.array([np.abs(result - scene()).mean() for result in spoilt(strength)])
-    unspoilt = max(np.abs(result - scene()).mean() for result in spoilt({}))
-    assert unspoilt < 0.006  # rounding, and JPEG of the best quality
-    assert (changes > unspoilt).any() and changes.max() < 0.12
-    assert (changes <= unspoilt).any()  # not all of the four are always chosen
+    changes = np.array([np.abs(result - scene()).mean() for result in degraded(strength)])
+    unchanged = max(np.abs(result - scene()).mean() for result in degraded({}))
+    assert unchanged < 0.006  # rounding, and JPEG of the best quality
+    assert (changes > unchanged).any() and changes.max() < 0.12
+    assert (changes <= unchanged).any()  # not all of the four are always chosen
 
 
 def test_contrast_turns_about_the_middle():

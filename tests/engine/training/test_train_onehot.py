@@ -193,6 +193,6 @@ def test_a_config_trains_on_its_folders_with_real_world_augmentation(tmp_path, m
         config.dataloader = data
         assert run.train(config, "x", resume=False)
         images.append(instantiate({**data.train, "batch_size": 1}).dataset[0])
-    plain, spoilt = images
-    assert (plain["image"] - spoilt["image"]).abs().max() > 0.01
-    assert torch.equal(plain["alpha"], spoilt["alpha"]) and torch.equal(plain["trimap"], spoilt["trimap"])
+    plain, degraded = images
+    assert (plain["image"] - degraded["image"]).abs().max() > 0.01
+    assert torch.equal(plain["alpha"], degraded["alpha"]) and torch.equal(plain["trimap"], degraded["trimap"])
