@@ -34,7 +34,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--foreground-list", type=Path, required=True, help="test_fg_names.txt")
     parser.add_argument("--background-list", type=Path, required=True, help="test_bg_names.txt")
     parser.add_argument("--output", type=Path, required=True, help=f"receives {'/, '.join(LAYOUT)}/")
-    parser.add_argument("--each", type=int, default=BACKGROUNDS_EACH, help="backgrounds a foreground (%(default)s)")
+    parser.add_argument("--each", type=int, default=BACKGROUNDS_EACH, help="backgrounds per foreground (%(default)s)")
     arguments.add_workers(parser)
     args = parser.parse_args(argv)
     if args.each < 1:

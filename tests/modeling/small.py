@@ -8,6 +8,8 @@ from modeling.decoder.detail_capture import DetailCapture
 from tools.reference.weights import fill_
 
 WIDTH = 32
+VIT = dict(embed_dim=WIDTH, depth=4, num_heads=2, window_size=5, global_blocks=[1, 3], table_side=6, pretrain_side=4)
+DECODER = dict(feature_chans=WIDTH, stream_chans=(8, 12, 16), fusion_chans=(24, 16, 12, 8), head_chans=8)
 
 
 def filled(model: nn.Module) -> nn.Module:
@@ -16,24 +18,11 @@ def filled(model: nn.Module) -> nn.Module:
 
 
 def small_vit(routed: bool, in_chans: int = 4) -> ViT:
-    return filled(
-        ViT(
-            WIDTH,
-            in_chans=in_chans,
-            depth=4,
-            num_heads=2,
-            window_size=5,
-            global_blocks=(1, 3),
-            routed=routed,
-            table_side=6,
-            pretrain_side=4,
-        )
-    )
+    return filled(ViT(**VIT, in_chans=in_chans, routed=routed))
 
 
 def small_decoder(in_chans: int = 4, residual: bool = False) -> DetailCapture:
-    sizes = {"stream_chans": (8, 12, 16), "fusion_chans": (24, 16, 12, 8), "head_chans": 8}
-    return filled(DetailCapture(WIDTH, in_chans, **sizes, residual=residual))
+    return filled(DetailCapture(**DECODER, in_chans=in_chans, residual=residual))
 
 
 def small_mematte(prior: bool = False) -> MEMatte:

@@ -1,4 +1,4 @@
-"""Mirror padding against NumPy, the trimap coding, and tiny images."""
+"""Mirror padding against NumPy, and the trimap coding."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling import Predictor
-from modeling.aematter import AEMatter
-from modeling.cheapmatting import CheapMatting
-from modeling.onehot import OneHotNetwork, clamp_alpha, crop, one_hot_trimap, pad_symmetric
+from modeling.onehot import clamp_alpha, crop, one_hot_trimap, pad_symmetric
 
 
 @settings(max_examples=40, deadline=None)
@@ -36,11 +33,3 @@ def test_clamping_in_training_keeps_values_and_gradient():
     assert alpha.tolist() == [0, 0.5, 1]
     alpha.sum().backward()
     assert raw.grad.tolist() == [1, 1, 1]
-
-
-@pytest.mark.parametrize("network", [AEMatter, CheapMatting])
-def test_tiny_images_keep_their_sizes(network: type[OneHotNetwork]):
-    predictor = Predictor(network(), device="cpu")
-    for size in ((1, 1), (1, 40), (33, 2), (15, 17)):
-        image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-        assert predictor.predict(image, np.full(size, 128, np.uint8)).shape == size

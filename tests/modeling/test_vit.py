@@ -4,7 +4,7 @@ import torch
 from modeling.backbone.vit import ViT
 from modeling.inference.budget import Limits
 from modeling.inference.vit import encode_patches_
-from tests.modeling.small import small_vit
+from tests.modeling.small import VIT, small_vit
 from tools.reference.transformer import encode_image
 
 
@@ -126,17 +126,7 @@ def test_refuses_heads_that_do_not_divide_the_width() -> None:
 @pytest.mark.parametrize("routed", [False, True])
 def test_final_norm_is_the_last_step_of_every_path(routed: bool) -> None:
     vit = small_vit(routed)
-    normed = ViT(
-        32,
-        depth=4,
-        num_heads=2,
-        window_size=5,
-        global_blocks=(1, 3),
-        routed=routed,
-        table_side=6,
-        pretrain_side=4,
-        final_norm=True,
-    ).eval()
+    normed = ViT(**VIT, routed=routed, final_norm=True).eval()
     missing = normed.load_state_dict(vit.state_dict(), strict=False).missing_keys
     assert missing == ["norm.weight", "norm.bias"]
     with torch.no_grad():

@@ -38,7 +38,7 @@ def degraded(strength, count=40):
 @pytest.mark.parametrize(
     "strength", [{"contrast": (0.6, 0.6)}, {"max_jpeg_compression": 60.0}, {"max_blur_px": 3.0}, {"max_noise": 25.5}]
 )
-def test_each_spoiler_changes_the_image_within_bounds(strength):
+def test_each_degradation_changes_the_image_within_bounds(strength):
     changes = np.array([np.abs(result - scene()).mean() for result in degraded(strength)])
     unchanged = max(np.abs(result - scene()).mean() for result in degraded({}))
     assert unchanged < 0.006  # rounding, and JPEG of the best quality
