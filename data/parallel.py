@@ -18,7 +18,7 @@ def outcomes(
 ) -> Iterator[tuple[Item, Any, str]]:
     """Yield (item, result, "") or (item, None, what is wrong) as items are finished.
 
-    `work` and the items travel to other processes; a `ValueError` or `OSError` counts as the item's own failure.
+    `work` and the items are sent to other processes; a `ValueError` or `OSError` counts as the item's own failure.
 
     Args:
         prepare: called in each further process, for example to set up its logging.

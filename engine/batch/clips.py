@@ -41,7 +41,7 @@ class ClipJob:
     Attributes:
         guide: trimaps, or masks that trimaps are made from.
         output: a video file by its suffix, else the folder of the frames.
-        rate: frames per second where the clip does not say it.
+        rate: frames per second where the clip does not state them.
         band: of the trimaps made from masks.
         steadiness: strength of `Steady`, 0 for every frame by itself. A steadied clip is not resumed: each frame
             depends on the one before.

@@ -13,7 +13,7 @@ from modeling.base import MattingNetwork
 class WeightAverage:
     """Moving average of a network's weights and batch-norm statistics.
 
-    The decay grows with the number of steps up to `decay`, so that short runs do not average their random start.
+    The decay grows with the number of steps up to `decay`, so that the random start hardly counts in short runs.
 
     Args:
         model: bare network; its teacher is left out.
@@ -33,7 +33,7 @@ class WeightAverage:
         return self._average.module
 
     def restart(self) -> None:
-        """Forget the past: set the average to the present weights."""
+        """Set the average to the present weights."""
         with self.source.without_teacher():
             self._average.set(self.source)
 

@@ -64,7 +64,7 @@ def guarded(args: Options) -> None:
     except (FloatingPointError, ValueError) as error:  # the first is a loss that is not finite
         logger.error("%s", error)
         code = 1 if isinstance(error, FloatingPointError) else 2
-    except (ConnectionError, EOFError) as error:  # the loss of a process shows differently, depending on the moment
+    except (ConnectionError, EOFError) as error:  # which of them a lost process raises depends on the moment
         code = _report_lost_process(error)
     except OSError as error:
         logger.error("%s cannot be read or written (%s)", error.filename or "a file", reason(error))
@@ -110,7 +110,7 @@ def _work(args: Options) -> None:
 def _log_to(output_dir: Path) -> None:
     """Log to the terminal and a file of the run.
 
-    Of several processes, only the main one reports what goes well.
+    Of several processes, only the main one reports more than warnings.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if comm.is_main_process():

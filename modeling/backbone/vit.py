@@ -188,7 +188,7 @@ class Block(nn.Module):
         """Evaluation: attention among each image's kept tokens, LTRM for the others."""
         flat, mixed = normed.flatten(1, 2), self.efficient_block(tokens).flatten(1, 2)
         images = []
-        for image, index in enumerate(kept):  # tokens of different images never see each other
+        for image, index in enumerate(kept):  # tokens of different images never attend to each other
             slow = self.attn.over_sequence(flat[image, index][None])[0]  # (n, C)
             images.append(mixed[image].index_copy(0, index, slow.to(mixed.dtype)))
         return torch.stack(images).view_as(tokens)

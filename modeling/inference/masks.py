@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BAND = 0.03  # width of the unknown band to each side, as a share of the object's size (root of its area)
-MIN_BAND_PX = 2.0  # a mask is not more exact than that
-_SIDE_PX = 1024  # larger masks are looked at in cells of several pixels, all of which have to agree
-_NEAR = 4  # band widths within which known pixels spare a place a narrower band
+MIN_BAND_PX = 2.0  # no mask is more exact than that
+_SIDE_PX = 1024  # larger masks are reduced to cells of several pixels, all of which have to agree
+_NEAR = 4  # band widths: places with known pixels this near need no narrower band
 
 
 def trimap_from_mask(mask: Tensor) -> Tensor:

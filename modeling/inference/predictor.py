@@ -180,7 +180,7 @@ class Predictor:
         if len(names) != len(images):
             raise ValueError(f"{len(images)} images need as many names, or one, not {len(names)}")
         _check_levels(trimaps)
-        alphas = [  # one by one, so that each is what it would be alone, and memory is that of one
+        alphas = [  # one by one: each equals its single prediction, and memory is that of one
             self._compute(images[i : i + 1], trimaps[i : i + 1], names[i], _part(progress, i, len(images)))[0]
             for i in range(len(images))
         ]
@@ -323,7 +323,7 @@ def enforce_known(alpha: Tensor, trimap: Tensor, foreground: bool = True) -> Ten
 
 
 def check_inputs(image: np.ndarray, trimap: np.ndarray) -> None:
-    """Refuse what the networks were not made for, saying what to do."""
+    """Refuse inputs of another shape, type or range, with the remedy."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}; convert it first")
     if trimap.dtype != np.uint8 or trimap.ndim != 2:
