@@ -10,7 +10,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from data.files import FileError, decode, to_uint8
+from data.files import FileError, decode, first_picture, to_uint8
 from data.trimap import BACKGROUND, FOREGROUND, UNKNOWN
 
 logger = logging.getLogger(__name__)
@@ -120,18 +120,22 @@ def read_mask(path: str | Path, kind: MaskKind = "auto", size: tuple[int, int] |
 
     Args:
         size: (height, width) of the photograph; a mask of another size is resized, with a warning.
-        kind: "alpha": the alpha channel or, without one, the grey values, as they are; "mask": the same, cut at one
-            half (antialiased and JPEG masks); "auto": "alpha" for files with an alpha channel, else "mask";
+        kind: "alpha": the alpha channel or, without one that is transparent anywhere, the grey values, as they are;
+            "mask": the same, cut at one half (antialiased and JPEG masks); "auto": "alpha" for files with such an
+            alpha channel, else "mask";
             "instances": label numbers (palette indices, or grey values).
     """
-    pixels = decode(path, alpha=True, indices=kind == "instances").pixels
+    pixels = first_picture(path, decode(path, alpha=True, indices=kind == "instances"))
     if kind == "instances":
         if pixels.ndim == 3:
             raise FileError(f"{path}: instances are palette or grey images (one number per object), not colours")
         return _fitted(path, pixels, size, cv2.INTER_NEAREST_EXACT)
-    has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
+    has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4 and pixels[..., 3].min() < np.iinfo(pixels.dtype).max
     if pixels.ndim == 3:
-        pixels = pixels[..., 3] if has_alpha else pixels.max(axis=2)  # an object may be drawn in any colour
+        pixels = pixels[..., 3] if has_alpha else pixels[..., :3].max(axis=2)  # an object may be drawn in any colour
+    if pixels.max() == 1:
+        logger.warning("%s: mask has no value above 1, which is taken for white", path)
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
     values = _fitted(path, np.ascontiguousarray(to_uint8(pixels)), size, cv2.INTER_LINEAR)
     return values if kind == "alpha" or (kind == "auto" and has_alpha) else binary(values)
 

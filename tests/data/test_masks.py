@@ -95,6 +95,26 @@ def test_reads_every_kind_of_mask(tmp_path):
     assert set(np.unique(read_mask(tmp_path / "grey.jpg"))) == {0, 255}
 
 
+def test_an_alpha_channel_that_is_opaque_everywhere_is_no_mask(tmp_path, caplog):
+    hard = disc(32, 9)
+    picture = Image.fromarray(hard).convert("RGBA")
+    picture.save(tmp_path / "a.png")
+    picture.save(tmp_path / "a.webp", lossless=True, save_all=True, append_images=[picture.rotate(90)])
+    for kind in ("auto", "mask", "alpha"):
+        assert np.array_equal(read_mask(tmp_path / "a.png", kind), hard)
+    assert not caplog.records
+    assert np.array_equal(read_mask(tmp_path / "a.webp"), hard)
+    assert "the first one is read" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_of_zeros_and_ones_are_read_with_a_line(tmp_path, dtype, caplog):
+    hard = disc(32, 9)
+    cv2.imwrite(str(tmp_path / "a.png"), (hard > 0).astype(dtype))
+    assert np.array_equal(read_mask(tmp_path / "a.png"), hard)
+    assert "no value above 1, which is taken for white" in caplog.text
+
+
 def test_palette_indices_are_instances_and_colour_is_not(tmp_path):
     labels = np.zeros((8, 8), np.uint8)
     labels[2:4], labels[5:7] = 1, 2
