@@ -188,6 +188,8 @@ def plan_jobs(args: argparse.Namespace, outputs: "Outputs", weights: Sequence[Pa
         )
         prepare_output(args.output_dir)
         return jobs
+    if not args.output.name:
+        raise ValueError("--output is empty or a folder; name a file for the result")
     expected = outputs.path(args.output, outputs.kinds[0]).suffix
     if args.output.suffix.lower() != expected:
         kind = f"{outputs.kinds[0]}s are written as {expected[1:].upper()}"

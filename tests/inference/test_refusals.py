@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import inference
 from data.files import read_alpha
 from engine.build import build_model
-from tests.inference.commands import CONFIG, LAYOUTS, TINY, folder_command, last_error, scene, write_dataset
+from tests.inference.commands import CONFIG, LAYOUTS, TINY, command, folder_command, last_error, scene, write_dataset
 from tools.reference.weights import fill_
 
 
@@ -124,6 +124,12 @@ def test_wrong_arguments(dataset, checkpoint, monkeypatch, capsys, caplog, more,
     monkeypatch.chdir(dataset.parent)
     assert inference.main(folder_command(checkpoint, dataset, *more)) == 2
     assert message in last_error(capsys, caplog)
+
+
+@pytest.mark.parametrize("output", ["", ".", "/"])
+def test_an_output_without_a_name(dataset, checkpoint, output, capsys, caplog):
+    assert inference.main(command(checkpoint, "--image", "a.png", "--trimap", "b.png", "--output", output)) == 2
+    assert last_error(capsys, caplog) == "--output is empty or a folder; name a file for the result"
 
 
 def test_help_says_that_configs_are_code(capsys):
