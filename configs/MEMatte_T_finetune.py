@@ -1,7 +1,7 @@
 """MEMatte-T fine-tuned on own cut-outs and photographs, without a teacher.
 
-It takes minutes on a CPU. The optimiser and rate are those of MEMatte-S, under which early blocks hardly move. Muon at
-3e-4, which moves all parts alike, made held-out pictures worse (docs/experiments/fine-tuning.md).
+It takes minutes on a CPU. The run is short and its rate low, falling with depth: larger and more steps made held-out
+pictures worse (docs/experiments/fine-tuning.md).
 
 `cutouts/` and `backgrounds/` in the folder of MATTING_DATA; `train.validation_root` may name images to score it on.
 """
@@ -22,12 +22,12 @@ criterion.per_block = True
 dataloader = crops(size_px=224)
 dataloader.train.dataset.foregrounds = L(CutoutFolder)(root="cutouts")
 dataloader.train.dataset.backgrounds = L(BackgroundFolder)(root="backgrounds")
-optimizer.params.lr = 5e-5
-train, lr_multiplier = training("MEMatte_T_finetune", batch=8, iterations=100, decay_share=0.8, freeze_norms_from=0)
+optimizer.params.lr = 2e-5
+train, lr_multiplier = training("MEMatte_T_finetune", batch=8, iterations=50, decay_share=0.8, freeze_norms_from=0)
 train.update(
     init_checkpoint="weights/MEMatte_T.safetensors",
     validation_root="",
-    checkpoint_period=50,
+    checkpoint_period=25,
     eval_period=25,
     ema_decay=0.99,
 )
