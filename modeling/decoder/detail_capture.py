@@ -87,14 +87,17 @@ class DetailCapture(Recomputing):
 
     def forward(self, features: Tensor, inputs: Tensor) -> Tensor:
         """Alpha (B, 1, 16h, 16w) from (B, C, h, w) and (B, in_chans, 16h, 16w)."""
-        inputs, fused = inputs.to(compute_dtype(inputs)), features.to(compute_dtype(features))
-        details = self.apply_part(self.convstream, inputs)
+        fused = features.to(compute_dtype(features))
+        details = self.apply_part(self.convstream, inputs.to(compute_dtype(inputs)))
         for block, detail in zip(self.fusion_blks, reversed(details), strict=True):
             fused = self.apply_part(block, fused, detail)
         return self.alpha(self.apply_part(self.matting_head, fused), inputs)
 
     def alpha(self, logit: Tensor, inputs: Tensor) -> Tensor:
-        """Alpha of the head's output (B, 1, H, W), and the inputs of the same pixels."""
+        """Alpha of the head's output (B, 1, H, W), and the inputs of the same pixels.
+
+        These in float32: bf16 has no number between 0.992 and 0.996, and the logit is steep there.
+        """
         logit = logit.float()
         if self.residual:
             logit = logit + inputs[:, -1:].float().logit(LOGIT_MARGIN)

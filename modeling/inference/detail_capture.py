@@ -19,15 +19,15 @@ def decode_tile(decoder: DetailCapture, features: Tensor, inputs: Tensor, cut: E
 
     `cut` says which edges are cut through the image: these lose their halo of 2 cells, or 32 pixels.
     """
-    inputs, fused = inputs.to(compute_dtype(inputs)), features.to(compute_dtype(features))
-    details = decoder.convstream(inputs)
+    fused = features.to(compute_dtype(features))
+    details = decoder.convstream(inputs.to(compute_dtype(inputs)))
     for scale in reversed(range(len(details))):
         # At every scale the coarse map has, doubled, a halo of 2 * REACH cells; the detail has that of the input.
         spare = (2 * REACH << len(details) - 1) >> scale
         detail = _without(details[scale], cut, spare - 2 * REACH)
         fused = _without(decoder.fusion_blks[len(details) - 1 - scale](fused, detail), cut, REACH)
-    # The last detail is the input itself, which the loop has cut as `fused` but for the last fusion's reach.
-    return _without(decoder.alpha(decoder.matting_head(fused), _without(detail, cut, REACH)), cut, REACH)
+    started = _without(inputs, cut, spare - REACH)  # the pixels of `fused`
+    return _without(decoder.alpha(decoder.matting_head(fused), started), cut, REACH)
 
 
 def memory_cost(decoder: DetailCapture, pixels: int) -> int:
