@@ -18,12 +18,14 @@ from .common.recipes.tiny import GRADIENT_WEIGHT, crops, training
 model = network("MEMatte_T")
 model.distill = False
 criterion.gradient_weight = GRADIENT_WEIGHT
+criterion.divergence_weight = 0.3
 criterion.per_block = True
-dataloader = crops(size_px=224)
+dataloader = crops(size_px=448)
+dataloader.train.dataset.settings.shrink_px = 480
 dataloader.train.dataset.foregrounds = L(CutoutFolder)(root="cutouts")
 dataloader.train.dataset.backgrounds = L(BackgroundFolder)(root="backgrounds")
 optimizer.params.lr = 2e-5
-train, lr_multiplier = training("MEMatte_T_finetune", batch=8, iterations=50, decay_share=0.8, freeze_norms_from=0)
+train, lr_multiplier = training("MEMatte_T_finetune", batch=3, iterations=50, decay_share=0.8, freeze_norms_from=0)
 train.update(
     init_checkpoint="weights/MEMatte_T.safetensors",
     validation_root="",

@@ -60,28 +60,23 @@ def _vit(embed_dim: int, num_heads: int, routed: bool, **further: Any) -> Part:
     return Part(ViT, embed_dim=embed_dim, num_heads=num_heads, routed=routed, **sizes)
 
 
-def _tiny_vit(routed: bool, **further: Any) -> Part:
-    """ViT-Tiny for random initial weights: small windows, final norm, mimetic attention."""
-    return _vit(192, 3, routed, window_size=7, final_norm=True, mimetic=True, key_gradients=False, **further)
+def _tiny(make: type, routed: bool, **further: Any) -> Part:
+    """A tiny network that improves on the closed-form alpha.
 
-
-def _tiny_decoder(**further: Any) -> Part:
-    """The decoder at half its width."""
-    return Part(
+    Small windows, final norm and mimetic attention, for random initial weights; the decoder has half the usual width.
+    """
+    settings = {"window_size": 7, "final_norm": True, "mimetic": True, "key_gradients": False, "in_chans": 5}
+    backbone = _vit(192, 3, routed, **settings, **({"router_noise": 0.0} if routed else {}))
+    decoder = Part(
         DetailCapture,
         feature_chans=192,
+        in_chans=5,
         stream_chans=(24, 48, 96),
         fusion_chans=(128, 64, 32, 16),
         head_chans=8,
-        **further,
+        residual=True,
     )
-
-
-def _with_prior(make: type, routed: bool, **further: Any) -> Part:
-    """A tiny network that improves on the closed-form alpha."""
-    router = {"router_noise": 0.0} if routed else {}
-    backbone = _tiny_vit(routed, in_chans=5, **router)
-    return Part(make, backbone=backbone, decoder=_tiny_decoder(in_chans=5, residual=True), prior=True, **further)
+    return Part(make, backbone=backbone, decoder=decoder, prior=True, **further)
 
 
 def _vitmatte(embed_dim: int, num_heads: int) -> Part:
@@ -120,13 +115,10 @@ def _diffmatte_vit(embed_dim: int, num_heads: int, table_side: int = 32) -> Part
 
 MODELS: dict[str, Model] = {
     "MEMatte_T": Model(
-        Part(MEMatte, backbone=_tiny_vit(routed=True, router_noise=0.0), decoder=_tiny_decoder(), distill=True),
+        _tiny(MEMatte, routed=True, distill=True),
         configs=("MEMatte_T", "MEMatte_T_finetune"),
-        tensors="90346f21",
+        tensors="cf8d3400",
         working_size_px=640,
-    ),
-    "MEMatte_T_prior": Model(
-        _with_prior(MEMatte, routed=True, distill=True), configs=("MEMatte_T_prior",), tensors="cf8d3400"
     ),
     "MEMatte_S": Model(
         _mematte(384, 6),
@@ -143,12 +135,8 @@ MODELS: dict[str, Model] = {
         _mematte(768, 12), configs=("MEMatte_B_topk0.25_win_global_long", "MEMatte_B_UHR395"), tensors="9fcebac9"
     ),
     "ViTMatte_T": Model(
-        Part(ViTMatte, backbone=_tiny_vit(routed=False), decoder=_tiny_decoder()),
-        configs=("ViTMatte_T",),
-        tensors="59363bf4",
-        working_size_px=640,
+        _tiny(ViTMatte, routed=False), configs=("ViTMatte_T",), tensors="0de07f87", working_size_px=640
     ),
-    "ViTMatte_T_prior": Model(_with_prior(ViTMatte, routed=False), configs=("ViTMatte_T_prior",), tensors="0de07f87"),
     "ViTMatte_S": Model(_vitmatte(384, 6), configs=("ViTMatte_S_100ep",), tensors="155c3dc8"),
     "ViTMatte_B": Model(_vitmatte(768, 12), configs=("ViTMatte_B_100ep",), tensors="0a36f684"),
     "DiffMatte_Res34": Model(

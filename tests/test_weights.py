@@ -22,7 +22,7 @@ from modeling import Predictor
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = sorted((ROOT / "weights").glob("*.safetensors"))
 SAMPLES = find_pairs(ROOT / "samples")
-SAD = {"MEMatte_T": 12.760, "ViTMatte_T": 12.790}  # on the samples, as measured when the weights were added
+SAD = {"MEMatte_T": 13.431, "ViTMatte_T": 13.354}  # on the samples, as measured when the weights were added
 
 
 @contextmanager
@@ -110,6 +110,6 @@ def test_half_precision_does_not_change_the_score(path: Path) -> None:
 
     bf16 is slow on processors without instructions for it.
     """
-    pictures = samples(side_px=192)[::2]
+    pictures = samples(side_px=192)
     full, half = (mean_sad(alphas(load(path, dtype), pictures), pictures) for dtype in ("fp32", "bf16"))
     assert half == pytest.approx(full, rel=0.01)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import tools  # noqa: F401  (puts the repository on the path)
 from engine.messages import log_to_terminal
-from tools.arguments import make_parser
+from tools.arguments import ROOT, make_parser
 from tools.cli import command, say
 
 if TYPE_CHECKING:
@@ -118,6 +118,14 @@ def metadata(path: Path, dtype: str) -> dict[str, str]:
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
 
 
+def config_today(config: str, tensors: "dict[str, Tensor]") -> str:
+    """Config of a run; of its network where it has been renamed."""
+    from modeling.zoo import MODELS, identify
+
+    name = identify(tensors)
+    return config if name is None or (ROOT / "configs" / f"{config}.py").is_file() else MODELS[name].configs[0]
+
+
 def folder_files(tensors: "dict[str, Tensor]", known: dict[str, str], layout: str) -> dict[str, bytes]:
     """Content of the files of a folder, by name.
 
@@ -200,6 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_outputs([args.output], [path])
         tensors = student(read_state_dict(path, not args.last_step), getattr(torch, DTYPES[args.dtype]))
         known = metadata(path, args.dtype)
+        known["config"] = config_today(known.get("config", ""), tensors)
         if args.folder:
             files = folder_files(tensors, known, args.layout)
             args.output.mkdir(parents=True, exist_ok=True)

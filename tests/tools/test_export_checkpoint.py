@@ -15,9 +15,10 @@ from engine.build import load_config, shipped_config
 from engine.training import session as run
 from engine.training.manifest import commit
 from modeling import CheckpointError, Predictor, load
+from modeling.zoo import build
 from tests.engine.synthetic import composite
 from tests.engine.training.test_trainer import TINY, tiny
-from tools.export_checkpoint import main
+from tools.export_checkpoint import config_today, main
 from tools.reference.golden.vit_family import build as build_golden
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +85,13 @@ def test_what_cannot_be_exported_is_refused(tmp_path, checkpoint, caplog):
     assert not list(tmp_path.glob("a.*"))
 
 
+def test_a_config_that_has_been_renamed_since_is_replaced_by_that_of_the_network():
+    tensors = build("CheapMatting").state_dict()
+    assert config_today("CheapMatting_first", tensors) == "CheapMatting"
+    assert config_today("AEMatter", tensors) == "AEMatter"
+    assert config_today("own", {"weight": torch.zeros(1)}) == "own"
+
+
 def test_a_folder_is_loaded_by_its_name(tmp_path, capsys):
     shipped = ROOT / "weights" / "MEMatte_T.safetensors"
     assert main([str(shipped), str(tmp_path / "hub"), "--folder", "--dtype", "fp16"]) == 0
@@ -94,7 +102,7 @@ def test_a_folder_is_loaded_by_its_name(tmp_path, capsys):
     ]
     assert json.loads((tmp_path / "hub" / "config.json").read_text())["model"] == "MEMatte_T"
     card = (tmp_path / "hub" / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: mematte\n") and "| config, step | MEMatte_T, 1500 |" in card
+    assert card.startswith("---\nlibrary_name: mematte\n") and "| config, step | MEMatte_T, 600 |" in card
     assert re.search(r"^\| validation scores \| sad [\d.]+, mse [\d.]+, .* \|$", card, re.MULTILINE)
     image, trimap, _ = (part.numpy() for part in composite(0, 64))
     image = np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8)
