@@ -1,4 +1,7 @@
-"""Adaptive token routing: router, policy, light branch (LTRM), kept-token ratio (BATR)."""
+"""Adaptive token routing: router, policy, light branch (LTRM).
+
+The loss that holds the kept-token ratio (BATR) is in `modeling.losses.batr`.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..distributed import Mean, mean_over_processes
 from ..precision import autocast_off
 
 
@@ -133,18 +135,3 @@ def keep_maps(kept: Sequence[Tensor], height: int, width: int) -> Tensor:
     for image, index in zip(maps, kept, strict=True):
         image[index] = True
     return maps.view(-1, height, width)
-
-
-def kept_ratio(policies: Sequence[Tensor], mean: Mean = mean_over_processes) -> Tensor:
-    """Share of routed tokens over blocks, batch and processes.
-
-    Its value is that of the whole batch, over which `mean` averages; its gradient is that of this part's share, so that
-    averaging gradients over parts gives the gradient of the ratio of the whole.
-    """
-    own = torch.stack([policy.float().mean() for policy in policies]).mean()
-    return own + (mean(own) - own.detach())
-
-
-def ratio_loss(policies: Sequence[Tensor], keep_ratio: float, mean: Mean = mean_over_processes) -> Tensor:
-    """BATR: squared distance of the batch's kept-token ratio from its target."""
-    return (kept_ratio(policies, mean) - keep_ratio) ** 2

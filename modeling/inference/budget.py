@@ -19,7 +19,8 @@ class Limits:
     """Bounds of one inference run; only `max_tokens` changes the result.
 
     Attributes:
-        max_tokens: most tokens that one routed block of one image sends to global attention (None: no cap).
+        max_tokens: most tokens that one routed block of one image sends to global attention (None: no cap); which
+            ones, `backbone.routing.decide` says.
         chunk_tokens: tokens that token-wise layers and windows work on at once.
         tile_px: most pixels that one decoder tile holds, its halo included.
         on_progress: called now and then with the share of the run that is done; what it raises ends the run.

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..backbone.routing import ratio_loss
 from ..base import MattingOutput
 from ..distributed import Mean, mean_over_processes
 from ..inputs import UNKNOWN, unknown_mask
+from .batr import ratio_loss
 from .distillation import distillation_loss
 from .terms import band_loss, masked_divergence, matting_losses, unknown_l1
 

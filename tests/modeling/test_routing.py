@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from modeling.backbone.routing import LTRM, ChannelAttention, Router, decide, gumbel_policy, keep_maps, kept_ratio
+from modeling.backbone.routing import LTRM, ChannelAttention, Router, decide, gumbel_policy, keep_maps
 from modeling.inference.vit import refine, token_scores
+from modeling.losses.batr import kept_ratio
 
 
 def logp_of(margins: list[list[float]]) -> torch.Tensor:

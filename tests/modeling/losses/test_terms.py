@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.backbone.routing import ratio_loss
+from modeling.losses.batr import ratio_loss
 from modeling.losses.distillation import distillation_loss
 from modeling.losses.terms import (
     band_loss,
