@@ -1,4 +1,7 @@
-"""Attention as pure functions: fused, windowed, with decomposed relative positions, and policy-masked."""
+"""Attention as pure functions: fused, windowed, with decomposed relative positions, and policy-masked.
+
+The module with the weights is `Attention` in `vit.py`.
+"""
 
 from collections.abc import Callable
 from typing import Any
