@@ -13,15 +13,14 @@ from data.training.sources import BackgroundFolder, CutoutFolder
 from .common.criteria import mematte_criterion as criterion
 from .common.models import network
 from .common.optim import optimizer
-from .common.recipes.tiny import GRADIENT_WEIGHT, crops, training
+from .common.recipes.tiny import DIVERGENCE_WEIGHT, GRADIENT_WEIGHT, crops, training
 
 model = network("MEMatte_T")
 model.distill = False
 criterion.gradient_weight = GRADIENT_WEIGHT
-criterion.divergence_weight = 0.3
+criterion.divergence_weight = DIVERGENCE_WEIGHT
 criterion.per_block = True
-dataloader = crops(size_px=448)
-dataloader.train.dataset.settings.shrink_px = 480
+dataloader = crops(size_px=448, shrink_px=480)
 dataloader.train.dataset.foregrounds = L(CutoutFolder)(root="cutouts")
 dataloader.train.dataset.backgrounds = L(BackgroundFolder)(root="backgrounds")
 optimizer.params.lr = 2e-5

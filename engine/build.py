@@ -39,8 +39,8 @@ class ConfigError(ValueError):
 def shipped_config(checkpoint: str | Path) -> Path:
     """The config of this repository that a checkpoint belongs to.
 
-    It is the one that the metadata of a `.safetensors` file name (a name, which never becomes a path or code), or else
-    the one whose network has tensors of the same names and shapes.
+    It is the one that the metadata of a `.safetensors` file name (a name, which never becomes a path or code), unless
+    another network here has just these tensors; or else the one whose network has them.
 
     Raises:
         CheckpointError: neither is known here.
@@ -48,10 +48,12 @@ def shipped_config(checkpoint: str | Path) -> Path:
     known = {path.stem: path for path in CONFIGS.glob("*.py")}
     path = weights_file(checkpoint)
     named = read_metadata(path).get("config") if path.suffix.lower() == ".safetensors" else None
-    if named in known:
+    model = identify(read_state_dict(path))
+    configs = MODELS[model].configs if model else ()
+    if named in known and (named in configs or not configs):
         return known[named]
-    if model := identify(read_state_dict(path)):
-        return known[MODELS[model].configs[0]]
+    if configs:
+        return known[configs[0]]
     if named is None:
         raise CheckpointError(
             f"{checkpoint}: its tensors belong to none of the configs here; give one with --config-dir"

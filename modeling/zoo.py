@@ -60,23 +60,24 @@ def _vit(embed_dim: int, num_heads: int, routed: bool, **further: Any) -> Part:
     return Part(ViT, embed_dim=embed_dim, num_heads=num_heads, routed=routed, **sizes)
 
 
-def _tiny(make: type, routed: bool, **further: Any) -> Part:
-    """A tiny network that improves on the closed-form alpha.
+def _tiny(make: type, routed: bool, prior: bool = True, **further: Any) -> Part:
+    """A tiny network, which improves on the closed-form alpha if `prior`.
 
     Small windows, final norm and mimetic attention, for random initial weights; the decoder has half the usual width.
     """
-    settings = {"window_size": 7, "final_norm": True, "mimetic": True, "key_gradients": False, "in_chans": 5}
+    in_chans = 5 if prior else 4
+    settings = {"window_size": 7, "final_norm": True, "mimetic": True, "key_gradients": False, "in_chans": in_chans}
     backbone = _vit(192, 3, routed, **settings, **({"router_noise": 0.0} if routed else {}))
     decoder = Part(
         DetailCapture,
         feature_chans=192,
-        in_chans=5,
+        in_chans=in_chans,
         stream_chans=(24, 48, 96),
         fusion_chans=(128, 64, 32, 16),
         head_chans=8,
-        residual=True,
+        residual=prior,
     )
-    return Part(make, backbone=backbone, decoder=decoder, prior=True, **further)
+    return Part(make, backbone=backbone, decoder=decoder, prior=prior, **further)
 
 
 def _vitmatte(embed_dim: int, num_heads: int) -> Part:
@@ -120,6 +121,12 @@ MODELS: dict[str, Model] = {
         tensors="cf8d3400",
         working_size_px=640,
     ),
+    "MEMatte_T1": Model(  # the first generation
+        _tiny(MEMatte, routed=True, prior=False, distill=True),
+        configs=("MEMatte_T1",),
+        tensors="90346f21",
+        working_size_px=640,
+    ),
     "MEMatte_S": Model(
         _mematte(384, 6),
         configs=(
@@ -136,6 +143,9 @@ MODELS: dict[str, Model] = {
     ),
     "ViTMatte_T": Model(
         _tiny(ViTMatte, routed=False), configs=("ViTMatte_T",), tensors="0de07f87", working_size_px=640
+    ),
+    "ViTMatte_T1": Model(
+        _tiny(ViTMatte, routed=False, prior=False), configs=("ViTMatte_T1",), tensors="59363bf4", working_size_px=640
     ),
     "ViTMatte_S": Model(_vitmatte(384, 6), configs=("ViTMatte_S_100ep",), tensors="155c3dc8"),
     "ViTMatte_B": Model(_vitmatte(768, 12), configs=("ViTMatte_B_100ep",), tensors="0a36f684"),

@@ -2,10 +2,10 @@
 
 After Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), with the scale of Liu et al.,
 "Muon is scalable for LLM training" (2025), so that one learning rate serves both kinds. A network that starts from
-random weights needs far fewer samples than under AdamW (see weights/README.md); a step costs some matrix products
-more. torch's own Muon takes no convolutions, and needs a newer torch than the rest of this project. timm's learns alike
-in as many steps, but always iterates in bfloat16, with which a step of a small network takes 14 times as long on a CPU
-(145 against 11 ms, measured).
+random weights needs far fewer samples than under AdamW (see docs/experiments/tiny-models-1.md); a step costs some
+matrix products more. torch's own Muon takes no convolutions, and needs a newer torch than the rest of this project.
+timm's learns alike in as many steps, but always iterates in bfloat16, with which a step of a small network takes 14
+times as long on a CPU (145 against 11 ms, measured).
 """
 
 import math

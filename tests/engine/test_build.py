@@ -6,7 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.build import ConfigError, build_model, load_config, shipped_config
+from modeling import zoo
 from modeling.checkpoints.weights import CheckpointError
+from modeling.zoo import identify
 
 CONFIG = Path(__file__).parents[2] / "configs" / "MEMatte_S_topk0.25_win_global_long.py"
 
@@ -125,6 +127,13 @@ def test_checkpoints_without_a_config_are_known_by_their_tensors(tmp_path):
     save_file(state, tmp_path / "model.safetensors")
     for place in (tmp_path / "a.pth", tmp_path / "b.SAFETENSORS", tmp_path):
         assert shipped_config(place).stem == "ViTMatte_T"
+
+
+def test_tensors_outweigh_a_name_that_means_another_network_now(tmp_path):
+    state = zoo.build("ViTMatte_T1").state_dict()
+    save_file(state, tmp_path / "first.safetensors", {"config": "ViTMatte_T"})
+    assert shipped_config(tmp_path / "first.safetensors").stem == "ViTMatte_T1"
+    assert identify(build_model(shipped_config(tmp_path / "first.safetensors")).state_dict()) == "ViTMatte_T1"
 
 
 def test_checkpoints_of_unknown_networks_are_told_so(tmp_path):

@@ -44,7 +44,6 @@ dataset.length = 20_000
 dataset.crops_per_foreground = 2
 dataset.settings.merge_probability = 0.1
 dataset.settings.shrink_probability = 0.35
-dataset.settings.shrink_px = 320
 dataset.settings.affine.update(min_scale=0.7, max_scale=1.4)
 dataset.settings.trimap.hide_probability = 0.4
 dataset.settings.trimap.max_hidden_px = 160

@@ -1,11 +1,11 @@
-"""Shared parts of the tiny models: encoder, decoder, optimiser and schedule.
+"""Shared parts of the tiny models: data, optimiser and schedule.
 
-They start from random weights, which is where most of the settings come from (weights/README.md has figures): attention
-begins as in pretrained transformers, a norm follows the last block (without one the features grew to a variance of 1000
-and swamped the image's details in the decoder), and matrices learn by Muon, with a bound on attention logits. With so
-few crops a batch the network soon leans on each batch's own statistics, which it does not have when it is used, so the
-batch norms are frozen early. Windows are half as wide as in the larger models: crops are small, and in a single window
-global attention would see no more than any block does.
+They, or those that they were warmed up from, started from random weights, where most of the settings come from
+(docs/experiments/tiny-models-1.md has figures): attention begins as in pretrained transformers, a norm follows the last
+block (without one the features grew to a variance of 1000 and swamped the image's details in the decoder), and matrices
+learn by Muon, with a bound on attention logits. With so few crops a batch the network soon leans on each batch's own
+statistics, which it does not have when it is used, so the batch norms are frozen early. Windows are half as wide as in
+the larger models: crops are small, and in a single window global attention would see no more than any block does.
 """
 
 from detectron2.config import LazyCall as L
@@ -17,13 +17,15 @@ from ..data.free import dataloader
 from ..train import train_settings
 
 GRADIENT_WEIGHT = 0.05
+DIVERGENCE_WEIGHT = 0.3  # of decoders that start from the closed-form alpha
 
 optimizer = L(Muon)(params=L(muon_groups)(lr=6e-3, weight_decay=0.05))
 
 
-def crops(size_px: int):
-    """The data with crops of so many pixels a side."""
+def crops(size_px: int, shrink_px: int):
+    """The data with these sides of crops and of shrunk pictures."""
     dataloader.train.dataset.settings.crop.size_px = size_px
+    dataloader.train.dataset.settings.shrink_px = shrink_px
     return dataloader
 
 
