@@ -30,15 +30,15 @@ class ConvBlock(nn.Module):
 
 
 class MattingHead(nn.Module):
-    """Full-resolution map to one logit."""
+    """Full-resolution map to logits."""
 
-    def __init__(self, in_chans: int, mid_chans: int) -> None:
+    def __init__(self, in_chans: int, mid_chans: int, logits: int = 1) -> None:
         super().__init__()
         self.matting_convs = nn.Sequential(
             nn.Conv2d(in_chans, mid_chans, 3, padding=1),
             nn.BatchNorm2d(mid_chans),
             nn.ReLU(inplace=True),
-            nn.Conv2d(mid_chans, 1, 1),
+            nn.Conv2d(mid_chans, logits, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:

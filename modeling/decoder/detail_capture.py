@@ -59,6 +59,7 @@ class DetailCapture(Recomputing):
         head_chans: hidden width of the head.
         residual: the last channel of the input is an alpha, and the head predicts how much its logit changes;
             published decoders predict the logit itself. The untrained decoder returns that alpha.
+        weighed: of residual decoders, whose head also predicts the weight of that alpha's logit, 0 to 2.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class DetailCapture(Recomputing):
         fusion_chans: Sequence[int] = (256, 128, 64, 32),
         head_chans: int = 16,
         residual: bool = False,
+        weighed: bool = False,
     ) -> None:
         super().__init__()
-        self.residual = residual
+        self.residual, self.weighed = residual, weighed
         if len(fusion_chans) != len(stream_chans) + 1:
             raise ValueError(f"fusion_chans {fusion_chans} must have one entry more than stream_chans {stream_chans}")
         self.convstream = ConvStream(in_chans, stream_chans)
@@ -80,7 +82,7 @@ class DetailCapture(Recomputing):
         self.fusion_blks = nn.ModuleList(
             FusionBlock(detail + below, out) for detail, below, out in zip(details, coarse, fusion_chans, strict=False)
         )
-        self.matting_head = MattingHead(fusion_chans[-1], head_chans)
+        self.matting_head = MattingHead(fusion_chans[-1], head_chans, logits=2 if weighed else 1)
         if residual:
             nn.init.zeros_(self.matting_head.matting_convs[-1].weight)
             nn.init.zeros_(self.matting_head.matting_convs[-1].bias)
@@ -94,11 +96,15 @@ class DetailCapture(Recomputing):
         return self.alpha(self.apply_part(self.matting_head, fused), inputs)
 
     def alpha(self, logit: Tensor, inputs: Tensor) -> Tensor:
-        """Alpha of the head's output (B, 1, H, W), and the inputs of the same pixels.
+        """Alpha of the head's output (B, 1 or 2, H, W), and the inputs of the same pixels.
 
         These in float32: bf16 has no number between 0.992 and 0.996, and the logit is steep there.
         """
         logit = logit.float()
         if self.residual:
-            logit = logit + inputs[:, -1:].float().logit(LOGIT_MARGIN)
+            started = inputs[:, -1:].float().logit(LOGIT_MARGIN)
+            if self.weighed:
+                logit, weight = logit.split(1, dim=1)  # (B, 1, H, W) each
+                started = started * (2 * weight.sigmoid())
+            logit = logit + started
         return logit.sigmoid()

@@ -21,8 +21,8 @@ def small_vit(routed: bool, in_chans: int = 4) -> ViT:
     return filled(ViT(**VIT, in_chans=in_chans, routed=routed))
 
 
-def small_decoder(in_chans: int = 4, residual: bool = False) -> DetailCapture:
-    return filled(DetailCapture(**DECODER, in_chans=in_chans, residual=residual))
+def small_decoder(in_chans: int = 4, **further: bool) -> DetailCapture:
+    return filled(DetailCapture(**DECODER, in_chans=in_chans, **further))
 
 
 def small_mematte(prior: bool = False) -> MEMatte:
@@ -35,4 +35,5 @@ def small_vitmatte(prior: bool = False) -> ViTMatte:
 
 def _small(make: type[ViTMatte], routed: bool, prior: bool) -> ViTMatte:
     in_chans = 5 if prior else 4
-    return filled(make(small_vit(routed, in_chans), small_decoder(in_chans, residual=prior), prior=prior))
+    decoder = small_decoder(in_chans, residual=prior, weighed=prior)
+    return filled(make(small_vit(routed, in_chans), decoder, prior=prior))

@@ -2,10 +2,11 @@ import pytest
 import torch
 
 from modeling import prior
+from modeling.decoder.detail_capture import DetailCapture
 from modeling.inference.budget import Limits
 from modeling.inference.executors import matte
 from modeling.prior import closed_form_prior
-from tests.modeling.small import small_mematte, small_vitmatte
+from tests.modeling.small import DECODER, WIDTH, small_decoder, small_mematte, small_vitmatte
 from tests.modeling.test_closed_form import scene
 
 
@@ -43,6 +44,21 @@ def test_a_batch_of_large_pictures_equals_its_singles(monkeypatch: pytest.Monkey
     together = closed_form_prior(*(torch.cat(parts) for parts in zip(*pairs, strict=True)))
     for alone, pair in zip(together, pairs, strict=True):
         assert torch.equal(alone[None], closed_form_prior(*pair))
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_an_untrained_decoder_returns_the_prior(weighed: bool) -> None:
+    decoder = DetailCapture(**DECODER, in_chans=5, residual=True, weighed=weighed).eval()
+    inputs = torch.rand(1, 5, 32, 48) * 0.9 + 0.05
+    torch.testing.assert_close(decoder(torch.rand(1, WIDTH, 2, 3), inputs), inputs[:, -1:])
+
+
+def test_weight_of_the_prior() -> None:
+    decoder, inputs = small_decoder(5, residual=True, weighed=True), torch.rand(1, 5, 8, 8)
+    own, started = torch.randn(1, 1, 8, 8), inputs[:, -1:].clamp(0.01, 0.99).logit()
+    for weight, counted in ((-100.0, 0), (0.0, 1), (100.0, 2)):
+        alpha = decoder.alpha(torch.cat([own, torch.full_like(own, weight)], dim=1), inputs)
+        torch.testing.assert_close(alpha, (own + counted * started).sigmoid())
 
 
 @pytest.mark.parametrize("build", [small_mematte, small_vitmatte])

@@ -32,16 +32,27 @@ def write_decoder(graph: Graph, decoder: DetailCapture, features: str, inputs: s
     hidden = graph.op("Relu", _conv(graph, fused, first))
     logit = _conv(graph, hidden, last)
     if decoder.residual:
-        logit = graph.op("Add", logit, _last_plane_logit(graph, inputs))
+        started = _last_plane_logit(graph, inputs)
+        if decoder.weighed:
+            weight = graph.op("Sigmoid", _plane(graph, logit, 1))
+            started = graph.op("Mul", started, graph.op("Mul", weight, graph.scalar(2.0)))
+            logit = _plane(graph, logit, 0)
+        logit = graph.op("Add", logit, started)
     return graph.op("Sigmoid", logit)
 
 
 def _last_plane_logit(graph: Graph, inputs: str) -> str:
     """Logit (1, 1, H, W) of the alpha that is the last channel of the input."""
-    alpha = graph.op("Slice", inputs, graph.ints(-1), graph.ints(np.iinfo(np.int64).max), graph.ints(1))
+    alpha = _plane(graph, inputs, -1)
     low, high = (graph.constant(np.array(value, np.float32)) for value in (LOGIT_MARGIN, 1 - LOGIT_MARGIN))
     alpha = graph.op("Min", graph.op("Max", alpha, low), high)
     return graph.op("Log", graph.op("Div", alpha, graph.op("Sub", graph.scalar(1.0), alpha)))
+
+
+def _plane(graph: Graph, planes: str, index: int) -> str:
+    """One channel (1, 1, H, W) of (1, C, H, W)."""
+    stop = index + 1 or np.iinfo(np.int64).max
+    return graph.op("Slice", planes, graph.ints(index), graph.ints(stop), graph.ints(1))
 
 
 def _conv(graph: Graph, value: str, conv: nn.Conv2d) -> str:
