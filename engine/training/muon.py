@@ -9,7 +9,7 @@ times as long on a CPU (145 against 11 ms, measured).
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,25 +21,34 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, by its au
 _ADAM_RMS = 0.2  # typical size of AdamW's step in units of its rate
 
 
-def muon_groups(model: nn.Module, lr: float, weight_decay: float) -> list[Group]:
-    """Parameter groups: matrices, other decaying weights, norms and positions."""
-    matrices, decaying, spared = [], [], []
-    for module in model.modules():
+def muon_groups(
+    model: nn.Module, lr: float, weight_decay: float, factors: Mapping[str, float] | None = None
+) -> list[Group]:
+    """Parameter groups: matrices, other decaying weights, norms and positions.
+
+    Args:
+        model: not wrapped.
+        lr, weight_decay: of all parameters but norms and positions, which do not decay.
+        factors: of the rate, by the beginning of a parameter's name; the first that fits counts.
+    """
+    groups: dict[tuple[bool, bool, float], Group] = {}
+    for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
             dense = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
-            if dense and parameter.ndim > 1 and min(parameter.flatten(1).shape) >= SMALLEST_SIDE:
-                matrices.append(parameter)
-            elif isinstance(module, NORMS) or name == "pos_embed":
-                spared.append(parameter)
-            else:
-                decaying.append(parameter)
-    return [
-        {"params": matrices, "lr": lr, "weight_decay": weight_decay, "orthogonal": True},
-        {"params": decaying, "lr": lr, "weight_decay": weight_decay, "orthogonal": False},
-        {"params": spared, "lr": lr, "weight_decay": 0.0, "orthogonal": False},
-    ]
+            matrix = dense and parameter.ndim > 1 and min(parameter.flatten(1).shape) >= SMALLEST_SIDE
+            spared = isinstance(module, NORMS) or name == "pos_embed"
+            full_name = f"{module_name}.{name}"
+            factor = next((factor for start, factor in (factors or {}).items() if full_name.startswith(start)), 1.0)
+            new = {
+                "params": [],
+                "lr": lr * factor,
+                "weight_decay": 0.0 if spared else weight_decay,
+                "orthogonal": matrix,
+            }
+            groups.setdefault((not matrix, spared, factor), new)["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:

@@ -40,6 +40,16 @@ def test_every_parameter_is_in_one_group() -> None:
     assert [group["weight_decay"] for group in groups] == [0.1, 0.1, 0.0]
 
 
+def test_factors_of_the_rate_by_name() -> None:
+    model = ViTMatte(small_vit(routed=False), small_decoder())
+    groups = muon_groups(model, lr=1e-3, weight_decay=0.1, factors={"decoder.matting_head": 10.0, "decoder": 0.5})
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert len(rates) == len(list(model.parameters())) == sum(len(group["params"]) for group in groups)
+    for name, parameter in model.named_parameters():
+        factor = 10.0 if "matting_head" in name else 0.5 if name.startswith("decoder") else 1.0
+        assert rates[id(parameter)] == pytest.approx(factor * 1e-3), name
+
+
 def test_other_parameters_move_as_under_adamw() -> None:
     torch.manual_seed(0)
     ours = nn.Parameter(torch.randn(40))
