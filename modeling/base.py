@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -92,10 +93,12 @@ class Encoder(Recomputing):
     Attributes:
         reads_classes: the inputs are RGB and three trimap classes (6 channels) rather than RGB and the trimap (4).
         depth: number of blocks whose parameters are called `blocks.<i>.`; None without.
+        routed: some blocks send only part of their tokens through attention.
     """
 
     reads_classes: bool = True
     depth: int | None = None
+    routed: bool = False
 
     def forward(self, inputs: Tensor) -> Encoding:
         raise NotImplementedError
@@ -174,3 +177,54 @@ class MattingNetwork(nn.Module):
         Raises `CheckpointError` for weights that do not belong to it.
         """
         return state
+
+
+class Distilled(MattingNetwork):
+    """Mix-in for routed networks that learn the features of an unrouted encoder."""
+
+    def expect_teacher(self, backbone: Encoder, distill: bool) -> None:
+        """Prepare for a teacher.
+
+        Called last in the constructor, since checkpoints list the teacher last.
+        """
+        if not backbone.routed:
+            name = type(self).__name__
+            raise ValueError(f"{name} needs a routed backbone: set backbone.routed=True, or use the network without ME")
+        self.distill = distill
+        self.register_module("teacher_backbone", None)
+
+    def attach_teacher(self, teacher: Encoder) -> None:
+        """Give the model its frozen teacher; in checkpoints it appears as `teacher_backbone`."""
+        self.teacher_backbone = teacher.requires_grad_(False).eval()
+
+    @contextmanager
+    def without_teacher(self) -> Iterator[MattingNetwork]:
+        teacher, self.teacher_backbone = self.teacher_backbone, None
+        try:
+            yield self
+        finally:
+            self.teacher_backbone = teacher
+
+    @contextmanager
+    def undistilled(self) -> Iterator[None]:
+        distill, self.distill = self.distill, False
+        try:
+            yield
+        finally:
+            self.distill = distill
+
+    def train(self, mode: bool = True) -> "Distilled":
+        """Set the mode of everything but the teacher, which stays in evaluation."""
+        super().train(mode)
+        if self.teacher_backbone is not None:
+            self.teacher_backbone.eval()
+        return self
+
+    def teacher_features(self, inputs: Tensor) -> Tensor | None:
+        """Teacher's features (B, C, h, w) without gradient; None without distillation."""
+        if not (self.training and self.distill):
+            return None
+        if self.teacher_backbone is None:
+            raise ValueError("distillation needs a teacher: call attach_teacher, or set model.distill=False")
+        with torch.no_grad():
+            return self.teacher_backbone(inputs).features

@@ -9,12 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from .backbone.vit import ViT
-from .base import MattingOutput
+from .base import Distilled, MattingOutput
 from .decoder.diffusion_decoder import DiffusionDecoder
 from .diffmatte import DiffMatte
 from .diffusion import Stage
 from .inputs import trimap_classes
-from .losses.distillation import Distilled
 
 
 class MEDiffMatte(Distilled, DiffMatte):

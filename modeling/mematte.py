@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .backbone.vit import ViT
-from .base import MattingOutput
+from .base import Distilled, MattingOutput
 from .decoder.detail_capture import DetailCapture
-from .losses.distillation import Distilled
 from .vitmatte import ViTMatte
 
 

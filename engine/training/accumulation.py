@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modeling.distributed import Mean, mean_over_processes
+from modeling.losses.terms import Mean, mean_over_processes
 
 
 class BatchMeans:

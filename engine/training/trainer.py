@@ -23,8 +23,8 @@ from engine.training.checkpoint import write_atomically
 from engine.training.manifest import PhaseClock
 from engine.training.workers import WorkerSignals
 from modeling.base import MattingNetwork, MattingOutput
-from modeling.distributed import Mean, mean_over_processes
 from modeling.inputs import training_trimap
+from modeling.losses.terms import Mean, mean_over_processes
 
 Criterion = Callable[[MattingOutput, Tensor, Tensor, Mean], dict[str, Tensor]]
 SHARE = "keep/router_"

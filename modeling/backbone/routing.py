@@ -1,6 +1,6 @@
 """Adaptive token routing: router, policy, light branch (LTRM).
 
-The loss that holds the kept-token ratio (BATR) is in `modeling.losses.batr`.
+The loss that holds the kept-token ratio (BATR) is `ratio_loss` in `modeling.losses.terms`.
 """
 
 import math

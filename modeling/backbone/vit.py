@@ -1,8 +1,8 @@
 """One plain vision transformer, top-down: encoder, block, attention.
 
 It is MEMatte's routed student, its ViTMatte teacher and DiffMatte's encoder. Router and LTRM are in `routing.py`, BATR
-in `modeling/losses/batr.py`. Everything here works on whole tensors; `modeling.inference.vit` computes the same in
-bounded memory.
+is `ratio_loss` in `modeling/losses/terms.py`. Everything here works on whole tensors; `modeling.inference.vit` computes
+the same in bounded memory.
 """
 
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Loss terms, the criteria made of them, and distillation."""
+"""Criteria, and the terms that they are made of: mattes, BATR, distillation."""

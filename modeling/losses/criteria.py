@@ -8,11 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..base import MattingOutput
-from ..distributed import Mean, mean_over_processes
 from ..inputs import UNKNOWN, unknown_mask
-from .batr import ratio_loss
-from .distillation import distillation_loss
-from .terms import band_loss, masked_divergence, matting_losses, unknown_l1
+from .terms import (
+    Mean,
+    band_loss,
+    distillation_loss,
+    masked_divergence,
+    matting_losses,
+    mean_over_processes,
+    ratio_loss,
+    unknown_l1,
+)
 
 
 @dataclass

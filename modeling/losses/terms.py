@@ -1,14 +1,26 @@
-"""Terms of the training criterion as functions on alpha mattes."""
+"""Terms of the criteria: alpha mattes, kept-token ratio (BATR), distillation."""
+
+from collections.abc import Callable, Sequence
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..distributed import Mean, mean_over_processes
+Mean = Callable[[Tensor], Tensor]  # of a figure of a part of the batch over the whole batch, without gradient
 
 PUBLISHED_AREA = 512 * 512  # the published losses are scaled for crops of this many pixels
 PYRAMID_LEVELS = 5
 BAND_LEVELS, BAND_SIGMA = 5, 1.5  # of AEMatter's frequency bands
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Mean over all training processes, without gradient; `value` itself for one process."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return value.detach()
+    mean = value.detach().clone()
+    dist.all_reduce(mean)
+    return mean / dist.get_world_size()
 
 
 def masked_l1(alpha: Tensor, target: Tensor, mask: Tensor, mean: Mean = mean_over_processes) -> Tensor:
@@ -149,3 +161,31 @@ def band_loss(alpha: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference of the bands, band k weighted by 2^k."""
     pairs = zip(gaussian_bands(alpha.clamp(0, 1)), gaussian_bands(target), strict=True)
     return sum(2**k * (a - b).abs().mean() for k, (a, b) in enumerate(pairs))
+
+
+def kept_ratio(policies: Sequence[Tensor], mean: Mean = mean_over_processes) -> Tensor:
+    """Share of routed tokens over blocks, batch and processes.
+
+    Its value is that of the whole batch, over which `mean` averages; its gradient is that of this part's share, so that
+    averaging gradients over parts gives the gradient of the ratio of the whole.
+    """
+    own = torch.stack([policy.float().mean() for policy in policies]).mean()
+    return own + (mean(own) - own.detach())
+
+
+def ratio_loss(policies: Sequence[Tensor], keep_ratio: float, mean: Mean = mean_over_processes) -> Tensor:
+    """BATR: squared distance of the batch's kept-token ratio from its target.
+
+    Batch-constrained adaptive token routing holds the mean over a batch, so that an image may keep more than another.
+    """
+    return (kept_ratio(policies, mean) - keep_ratio) ** 2
+
+
+def distillation_loss(
+    features: Tensor, teacher_features: Tensor, weights: Tensor | None = None, mean: Mean = mean_over_processes
+) -> Tensor:
+    """Mean squared difference of (B, C, h, w) features, of tokens weighed by (B, 1, h, w) or alike."""
+    if weights is None:
+        return F.mse_loss(features.float(), teacher_features.float())
+    squares = (features.float() - teacher_features.float()).square()
+    return (squares * weights).sum() / (mean(weights.sum()) * features.shape[1])

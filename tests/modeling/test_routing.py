@@ -3,7 +3,7 @@ import torch
 
 from modeling.backbone.routing import LTRM, ChannelAttention, Router, decide, gumbel_policy, keep_maps
 from modeling.inference.vit import refine, token_scores
-from modeling.losses.batr import kept_ratio
+from modeling.losses.terms import kept_ratio
 
 
 def logp_of(margins: list[list[float]]) -> torch.Tensor:

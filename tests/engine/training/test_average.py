@@ -11,9 +11,8 @@ from torch import nn
 from engine.training import session
 from engine.training.average import WeightAverage
 from engine.training.validation import validate, validation_pairs
-from modeling.base import MattingNetwork
+from modeling.base import Distilled, MattingNetwork
 from modeling.checkpoints.weights import load_weights, read_state_dict
-from modeling.losses.distillation import Distilled
 from tests.engine.shrunk import leave_checkpoint
 from tests.engine.training.test_trainer import tiny
 from tests.engine.training.test_validation import folder  # noqa: F401

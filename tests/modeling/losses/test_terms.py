@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.losses.batr import ratio_loss
-from modeling.losses.distillation import distillation_loss
 from modeling.losses.terms import (
     band_loss,
+    distillation_loss,
     gaussian_bands,
     laplacian_pyramid,
     masked_divergence,
     masked_l1,
     matting_losses,
+    ratio_loss,
     unknown_l1,
 )
 
