@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..precision import full_precision
+from ..precision import autocast_off, full_precision
 
 # From q, k, v (B, heads, N, d) and an optional bias (B, heads, N, N) to (B, heads, N, d).
 Kernel = Callable[..., Tensor]
@@ -25,6 +25,36 @@ WIDE_ROW = 32  # keys per row from which adding the two terms is faster than spr
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """(B, heads, N, d) -> (B, heads, N, d). Never stores an N x N matrix when `bias` is None."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def attend_lean(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`attend` for inference: (B, heads, N, d) -> (B, heads, N, d), without gradients.
+
+    The fused kernel of the CPU is as slow in bfloat16 as in float32; products and softmax in parts are not.
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        return _attend_in_parts(q, k, v, bias)
+    return attend(q, k, v, bias)
+
+
+def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """The same by plain matrix products, some queries at a time."""
+    heads, (count, keys) = q.shape[:2], (q.shape[2], k.shape[2])
+    q, k, v = (part.flatten(0, 1) for part in (q, k, v.contiguous()))  # (S, N, d), (S, M, d) twice; S = B * heads
+    mixed, held = torch.empty_like(q), HELD_WEIGHTS["cpu"]
+    together = max(held // (count * keys), 1)  # sequences at a time, and queries of each
+    queries = max(held // (together * keys), 1)
+    with autocast_off(q.device):  # it would take the softmax to float32
+        columns = k.transpose(1, 2).contiguous() * k.shape[-1] ** -0.5  # (S, d, M)
+        for first in range(0, q.shape[0], together):
+            some = slice(first, first + together)
+            for start in range(0, count, queries):
+                rows = slice(start, start + queries)
+                weights = torch.bmm(q[some, rows], columns[some])  # (s, n, M)
+                if bias is not None:
+                    weights += bias.flatten(0, 1)[some, rows]
+                torch.bmm(weights.softmax(dim=-1), v[some], out=mixed[some, rows])
+    return mixed.unflatten(0, heads)
 
 
 def attend_precise(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, dropout: float = 0.0) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbone.attention import attend, relative_bias
+from ..backbone.attention import attend_lean, relative_bias
 from ..backbone.routing import LTRM, Router, decide, keep_maps
 from ..backbone.vit import Attention, Block, ResidualUnit, ViT
 from ..base import Encoding
@@ -18,8 +18,6 @@ from ..inputs import model_input, published_size
 from ..precision import autocast_off, compute_dtype
 from ..strips import row_strips, rows_within
 from .budget import ENCODED, Limits
-
-HELD_WEIGHTS = 2**20  # attention weights that are in memory at a time where no fused kernel computes them
 
 # Peak memory in copies of the token tensor, per chunk and for the whole grid (measured, allocator overhead included).
 # With routing: tokens, branch result, the router's half; without: tokens, keys, values, branch result.
@@ -195,33 +193,3 @@ def attend_in_strips(attention: Attention, norm: nn.Module, tokens: Tensor, chun
 def _split(channels: Tensor, heads: int) -> Tensor:
     """(B, ..., C) -> (B, heads, ..., d)."""
     return channels.unflatten(-1, (heads, -1)).movedim(-2, 1)
-
-
-def attend_lean(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Attention without gradients: (B, heads, N, d) -> (B, heads, N, d).
-
-    The fused kernel of the CPU is as slow in bfloat16 as in float32; products and softmax in parts are not.
-    """
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        return _attend_in_parts(q, k, v, bias)
-    return attend(q, k, v, bias)
-
-
-def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """The same by plain matrix products, some queries at a time."""
-    heads, (count, keys) = q.shape[:2], (q.shape[2], k.shape[2])
-    q, k, v = (part.flatten(0, 1) for part in (q, k, v.contiguous()))  # (S, N, d), (S, M, d) twice; S = B * heads
-    mixed = torch.empty_like(q)
-    together = max(HELD_WEIGHTS // (count * keys), 1)  # sequences at a time, and queries of each
-    queries = max(HELD_WEIGHTS // (together * keys), 1)
-    with autocast_off(q.device):  # it would take the softmax to float32
-        columns = k.transpose(1, 2).contiguous() * k.shape[-1] ** -0.5  # (S, d, M)
-        for first in range(0, q.shape[0], together):
-            some = slice(first, first + together)
-            for start in range(0, count, queries):
-                rows = slice(start, start + queries)
-                weights = torch.bmm(q[some, rows], columns[some])  # (s, n, M)
-                if bias is not None:
-                    weights += bias.flatten(0, 1)[some, rows]
-                torch.bmm(weights.softmax(dim=-1), v[some], out=mixed[some, rows])
-    return mixed.unflatten(0, heads)

@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeling.backbone.attention import merge_windows, partition_windows, relative_table
-from modeling.inference import vit as executor
+from modeling.backbone import attention
+from modeling.backbone.attention import attend_lean, merge_windows, partition_windows, relative_table
 from tools.reference.transformer import resized_table
 
 
@@ -34,7 +34,7 @@ def test_attention_in_parts_is_attention(monkeypatch: pytest.MonkeyPatch, held: 
 
     The tensors lie as they come out of a linear layer.
     """
-    monkeypatch.setattr(executor, "HELD_WEIGHTS", held)
+    monkeypatch.setitem(attention.HELD_WEIGHTS, "cpu", held)
     torch.manual_seed(0)
     q, k, v = torch.randn(2, 19, 3, 3, 8).bfloat16().unbind(2)  # (B, N, heads, d)
     q, k, v = q[:, :11].transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, heads, N, d)
@@ -43,6 +43,6 @@ def test_attention_in_parts_is_attention(monkeypatch: pytest.MonkeyPatch, held: 
         q.float(), k.float(), v.float(), attn_mask=None if bias is None else bias.float()
     )
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        ours = executor.attend_lean(q, k, v, bias)
+        ours = attend_lean(q, k, v, bias)
     assert ours.dtype == torch.bfloat16
     torch.testing.assert_close(ours.float(), exact, rtol=0.02, atol=0.02)

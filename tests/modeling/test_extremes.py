@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from modeling.backbone.attention import attend_lean
 from modeling.backbone.routing import LTRM, Router
 from modeling.inference import vit as executor
 from modeling.inference.predictor import Predictor
-from modeling.inference.vit import attend_lean, token_scores
+from modeling.inference.vit import token_scores
 from tests.modeling.small import small_mematte
 
 SIDE = 625  # tokens; 100 megapixels
