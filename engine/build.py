@@ -21,8 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from data.files import reason
 from modeling.checkpoints.files import CheckpointError, one_line, read_metadata
-from modeling.checkpoints.hub import weights_file
-from modeling.checkpoints.weights import read_state_dict
+from modeling.checkpoints.weights import read_state_dict, weights_file
 from modeling.zoo import MODELS, identify
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

@@ -55,7 +55,7 @@ def origin(args: argparse.Namespace, weights: tuple[Path, Path]) -> dict[str, An
     """Network, weights and options that may change a matte, compared on resuming."""
     from data.records import fingerprint_file
     from modeling.checkpoints.files import check_file
-    from modeling.checkpoints.hub import weights_file
+    from modeling.checkpoints.weights import weights_file
 
     config, checkpoint = weights[0], weights_file(weights[1])
     check_file(checkpoint)
@@ -111,7 +111,7 @@ def make_outputs(
     """
     from data.products.backgrounds import Background
     from engine.batch.outputs import Outputs
-    from modeling.inference.predictor import choose_device
+    from modeling.precision import choose_device
 
     return Outputs(
         kinds,

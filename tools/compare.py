@@ -66,8 +66,8 @@ def check_arguments(args: argparse.Namespace) -> "list[Model]":
     Raises ValueError for wrong options before anything runs.
     """
     from modeling.inference.budget import parse_memory
-    from modeling.inference.predictor import choose_device, choose_dtype
     from modeling.inference.working_size import parse_working_size
+    from modeling.precision import choose_device, choose_dtype
     from tools.comparison.report import Model
 
     models = [Model(label, Path(config), Path(checkpoint)) for label, config, checkpoint in args.models]

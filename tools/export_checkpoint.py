@@ -135,7 +135,7 @@ def folder_files(tensors: "dict[str, Tensor]", known: dict[str, str], layout: st
     from safetensors.torch import save
 
     import modeling
-    from modeling.checkpoints import hub, transformers
+    from modeling.checkpoints import hub, huggingface_vitmatte
     from modeling.checkpoints.files import CheckpointError
     from modeling.zoo import identify
 
@@ -144,11 +144,11 @@ def folder_files(tensors: "dict[str, Tensor]", known: dict[str, str], layout: st
         raise CheckpointError("the sizes of this network are in no row of the table of models; export it to a file")
     configs: dict[str, dict[str, Any]]
     if layout == "transformers":
-        if name not in transformers.SUPPORTED:
-            raise CheckpointError(f"{name}: transformers has only {' and '.join(transformers.SUPPORTED)}")
-        tensors = {transformers.their_name(key): value for key, value in tensors.items()}
-        configs = {hub.CONFIG: transformers.model_config(name)}
-        configs["preprocessor_config.json"] = transformers.processor_config()
+        if name not in huggingface_vitmatte.SUPPORTED:
+            raise CheckpointError(f"{name}: transformers has only {' and '.join(huggingface_vitmatte.SUPPORTED)}")
+        tensors = {huggingface_vitmatte.their_name(key): value for key, value in tensors.items()}
+        configs = {hub.CONFIG: huggingface_vitmatte.model_config(name)}
+        configs["preprocessor_config.json"] = huggingface_vitmatte.processor_config()
     else:
         configs = {hub.CONFIG: {"library_name": "mematte", "library_version": modeling.__version__, "model": name}}
     weights = save(tensors, {"format": "pt"} | known)
@@ -199,8 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from safetensors.torch import save
 
     from data.files import check_outputs, write_atomic
-    from modeling.checkpoints.hub import weights_file
-    from modeling.checkpoints.weights import read_state_dict
+    from modeling.checkpoints.weights import read_state_dict, weights_file
 
     try:
         check(args)

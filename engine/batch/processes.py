@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from modeling.inference.predictor import choose_device
+from modeling.precision import choose_device
 
 logger = logging.getLogger(__name__)
 

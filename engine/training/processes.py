@@ -18,7 +18,7 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 from modeling.base import MattingOutput
-from modeling.inference.predictor import choose_device
+from modeling.precision import choose_device
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 _TIMEOUT = timedelta(minutes=60)  # a validation of large pictures may keep one process longer than the others

@@ -25,11 +25,11 @@ from engine.training.workers import WorkerSignals
 from modeling.base import MattingNetwork, MattingOutput
 from modeling.inputs import training_trimap
 from modeling.losses.terms import Mean, mean_over_processes
+from modeling.precision import DTYPES
 
 Criterion = Callable[[MattingOutput, Tensor, Tensor, Mean], dict[str, Tensor]]
 SHARE = "keep/router_"
 SMOOTHED = 20  # steps over which detectron2's writers take the median
-_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -48,11 +48,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         if device.type != "cuda":
             return torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if name not in _DTYPES:
-        raise ValueError(f"train.precision={name!r} is unknown: use one of auto, {', '.join(_DTYPES)}")
+    if name not in DTYPES:
+        raise ValueError(f"train.precision={name!r} is unknown: use one of auto, {', '.join(DTYPES)}")
     if name == "fp16" and device.type != "cuda":
         raise ValueError(f"train.precision=fp16 needs a CUDA device, not {device.type}: use bf16 or fp32")
-    return _DTYPES[name]
+    return DTYPES[name]
 
 
 def _cause_in_worker(error: Exception) -> str | None:

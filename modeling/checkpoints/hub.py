@@ -1,4 +1,4 @@
-"""Sources of weights: files, hub folders and Hugging Face repositories."""
+"""Weights from repositories of the Hugging Face hub."""
 
 from pathlib import Path
 
@@ -8,31 +8,7 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"  # files
 PREFIX = "hf:"  # of repository names where a path could be meant
 
 
-def weights_file(source: str | Path) -> Path:
-    """Path of the named weights, downloaded into the hub's cache if needed.
-
-    Args:
-        source: a file, a folder with `model.safetensors`, or a repository of the Hugging Face hub as `hf:owner/name`.
-
-    Raises:
-        CheckpointError: the folder holds no weights, or the repository cannot be read.
-    """
-    text = str(source)
-    if text.startswith(PREFIX):
-        return _fetch(text.removeprefix(PREFIX))
-    path = Path(source)
-    try:
-        is_folder = path.is_dir()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({one_line(error)})") from error
-    if not is_folder:
-        return path
-    if not (path / WEIGHTS).is_file():
-        raise CheckpointError(f"{path}: is a folder without {WEIGHTS}; name a checkpoint file in it")
-    return path / WEIGHTS
-
-
-def _fetch(repository: str) -> Path:
+def fetch(repository: str) -> Path:
     """Weights of a repository, preferably out of the cache.
 
     The cache comes first so that runs without network repeat.

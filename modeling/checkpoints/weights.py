@@ -1,4 +1,4 @@
-"""Strict loading of weights: published names converted, mismatches listed."""
+"""Strict loading of weights: places found, published names converted, mismatches listed."""
 
 from pathlib import Path
 
@@ -8,13 +8,36 @@ from torch import Tensor
 from ..base import MattingNetwork
 from ..zoo import MODELS, TEACHER, fingerprint, identify
 from .files import CheckpointError, one_line, read_file
-from .hub import weights_file
-from .transformers import our_name
+from .hub import PREFIX, WEIGHTS, fetch
+from .huggingface_vitmatte import THEIR_BLOCKS, our_name
 
 _LISTED = 12  # names shown of each kind of mismatch
 _NAME_LENGTH = 100  # of them
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def weights_file(source: str | Path) -> Path:
+    """Path of the named weights, downloaded into the hub's cache if needed.
+
+    Args:
+        source: a file, a folder with `model.safetensors`, or a repository of the Hugging Face hub as `hf:owner/name`.
+
+    Raises:
+        CheckpointError: the folder holds no weights, or the repository cannot be read.
+    """
+    if str(source).startswith(PREFIX):
+        return fetch(str(source).removeprefix(PREFIX))
+    path = Path(source)
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({one_line(error)})") from error
+    if not is_folder:
+        return path
+    if not (path / WEIGHTS).is_file():
+        raise CheckpointError(f"{path}: is a folder without {WEIGHTS}; name a checkpoint file in it")
+    return path / WEIGHTS
 
 
 def read_state_dict(path: str | Path, averaged: bool = True) -> dict[str, Tensor]:
@@ -44,7 +67,9 @@ def read_state_dict(path: str | Path, averaged: bool = True) -> dict[str, Tensor
         raise CheckpointError(f"{path}: {len(odd)} tensors hold no plain numbers: {_shorten(odd)}; save as float32")
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    return {our_name(name): value for name, value in state.items()}
+    if any(name.startswith(THEIR_BLOCKS) for name in state):
+        state = {our_name(name): value for name, value in state.items()}
+    return state
 
 
 def load_weights(model: MattingNetwork, path: str | Path) -> None:

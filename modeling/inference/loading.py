@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.files import CheckpointError
-from ..checkpoints.hub import PREFIX, weights_file
-from ..checkpoints.weights import read_state_dict
+from ..checkpoints.hub import PREFIX
+from ..checkpoints.weights import read_state_dict, weights_file
 from ..zoo import MODELS, build, find, identify
 from .predictor import Predictor
 

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 
 from ..base import MattingNetwork
-from ..checkpoints.hub import weights_file
-from ..checkpoints.weights import load_weights
-from ..precision import ExactConvolutions
+from ..checkpoints.weights import load_weights, weights_file
+from ..precision import DType, ExactConvolutions, choose_device, choose_dtype
 from .budget import Limits, parse_memory
-from .devices import DType, choose_device, choose_dtype
 from .executors import matte, memory_cost
 from .folding import fold_batch_norms_
 from .masks import trimap_from_mask

@@ -19,7 +19,6 @@ from modeling.decoder.diffusion_decoder import DiffusionDecoder
 from modeling.diffmatte import DiffMatte
 from modeling.foreground import estimate_foreground
 from modeling.inference import executors
-from modeling.inference.devices import DType
 from modeling.inference.predictor import Predictor
 from modeling.losses.criteria import (
     AEMatterCriterion,
@@ -28,6 +27,7 @@ from modeling.losses.criteria import (
     MEMatteCriterion,
     ViTMatteCriterion,
 )
+from modeling.precision import DType
 from tests.modeling.inference.test_predictor import pair
 from tests.modeling.simulated_cuda import OnCuda, move_, simulated_cuda
 from tests.modeling.small import filled, small_mematte, small_vit, small_vitmatte

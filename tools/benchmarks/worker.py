@@ -16,7 +16,7 @@ from data.trimap import is_unknown
 from engine.build import build_model
 from modeling import Predictor, ViTMatte
 from modeling.backbone.routing import Router
-from modeling.checkpoints.transformers import our_name
+from modeling.checkpoints.huggingface_vitmatte import our_name
 from modeling.inference import vit
 from modeling.inference.budget import Limits
 from modeling.inference.memory import in_use, use_huge_pages

@@ -9,7 +9,7 @@ from modeling import AEMatter, CheapMatting, MattingOutput, Predictor
 from modeling.base import MattingNetwork
 from modeling.inference.budget import Limits
 from modeling.inference.executors import matte
-from modeling.inference.predictor import choose_device, choose_dtype
+from modeling.precision import choose_device, choose_dtype
 from tests.modeling.small import small_mematte, small_vitmatte
 from tests.modeling.test_diffmatte import small as small_diffmatte
 from tools.reference.golden import onehot_family as goldens

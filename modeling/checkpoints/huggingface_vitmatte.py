@@ -25,6 +25,7 @@ _TO_THEIRS = (
     (re.compile(r"^decoder\.fusion_blks\."), "decoder.fusion_blocks."),
 )
 SUPPORTED = ("ViTMatte_S", "ViTMatte_B")
+THEIR_BLOCKS = "backbone.encoder.layer."  # names begin so in their checkpoints alone
 
 
 def our_name(name: str) -> str:
