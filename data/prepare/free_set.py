@@ -16,7 +16,7 @@ from PIL import Image
 from data.files import FileError, read_cutout, read_image, write_atomic, write_png
 from data.prepare.drawn import draw_foreground
 from data.products.backgrounds import covering_ratio, random_part
-from data.training.composite import blend
+from data.training.crops import blend
 from data.trimap import is_unknown, trimap_from_alpha
 
 VALIDATION = ("original", "trimap", "mask")

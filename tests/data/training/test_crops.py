@@ -8,10 +8,13 @@ from data.training import crops
 from data.training.crops import (
     CompositionSettings,
     Layer,
+    blend,
     draw_geometry,
     leaves_background,
+    merge_foregrounds,
     plan_crop,
     render_crop,
+    union_alpha,
     warp_alpha,
 )
 from data.training.warp import decode_reduction, read_upright, resize_matrix, source_window, translation, warp
@@ -201,3 +204,28 @@ def test_an_upright_window_is_the_warp_to_within_a_pixel() -> None:
 @pytest.mark.parametrize(("shrink", "reduction"), [(0.5, 1), (1.99, 1), (2, 2), (7.9, 4), (100, 8)])
 def test_decoding_is_never_smaller_than_the_crop_needs(shrink: float, reduction: int) -> None:
     assert decode_reduction(np.diag([shrink, shrink * 3, 1])) == reduction
+
+
+def test_blend_by_hand() -> None:
+    foreground, background = np.full((1, 3, 3), 0.8, np.float32), np.full((1, 3, 3), 0.2, np.float32)
+    image = blend(foreground, background, np.array([[0, 0.25, 1]], np.float32))
+    assert image[0, :, 0] == pytest.approx([0.2, 0.35, 0.8])
+
+
+def test_blend_leaves_the_layers_alone() -> None:
+    foreground, background = np.ones((2, 2, 3), np.float32), np.zeros((2, 2, 3), np.float32)
+    blend(foreground, background, np.full((2, 2), 0.5, np.float32))
+    assert (foreground == 1).all() and (background == 0).all()
+
+
+def test_union_alpha_by_hand() -> None:
+    first, second = np.array([0, 0.5, 1, 0.5], np.float32), np.array([0.25, 0.5, 0.3, 0], np.float32)
+    assert union_alpha(first, second) == pytest.approx([0.25, 0.75, 1, 0.5])
+
+
+def test_merged_layers_show_the_first_where_it_is_opaque_and_truncate() -> None:
+    first, second = np.full((1, 3, 3), 200, np.uint8), np.full((1, 3, 3), 101, np.uint8)
+    alpha = np.array([[1, 0, 0.5]], np.float32)
+    colour, joint = merge_foregrounds(first, alpha, second, np.full((1, 3), 0.5, np.float32))
+    assert colour[0, :, 0].tolist() == [200, 101, 150]  # 150.5 is cut, not rounded
+    assert joint[0] == pytest.approx([1, 0.5, 0.75])
