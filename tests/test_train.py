@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import train
 from engine.build import load_config
-from engine.training import command, session
+from engine.training import session
 from engine.training.parts import build_loader
 from engine.training.processes import STOPPING, launch
 from tests.engine.waiting import killed_while_the_other_waits
-from train import main
 
 ROOT = Path(__file__).parents[1]
 TINY = "tests/engine/training/tiny.py"
@@ -128,9 +128,9 @@ def test_errors_of_any_kind_end_with_code_1_and_a_line(monkeypatch, caplog, erro
     def fail(args):
         raise error
 
-    monkeypatch.setattr(command, "_work", fail)
+    monkeypatch.setattr(train, "work", fail)
     with pytest.raises(SystemExit) as exit_:
-        command.guarded(None)
+        train.work_guarded(None)
     assert exit_.value.code == 1 and message in caplog.text
 
 
@@ -172,7 +172,7 @@ def test_errors_are_one_line(tmp_path, caplog, capsys, args, code, message):
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     with pytest.raises(SystemExit) as exit_:
-        main(["--config-file", str(ROOT / TINY), *args, f"train.output_dir={tmp_path}"])
+        train.main(["--config-file", str(ROOT / TINY), *args, f"train.output_dir={tmp_path}"])
     assert exit_.value.code == code
     root.handlers[:], root.level = handlers, level  # the script had set up its own
     errors = caplog.text + capsys.readouterr().err
@@ -191,7 +191,7 @@ def test_wrong_arguments():
         [*several, "tcp://host:99999"],
     ):
         with pytest.raises(SystemExit) as exit_:
-            main(["--config-file", TINY, *args])
+            train.main(["--config-file", TINY, *args])
         assert exit_.value.code == 2
 
 
@@ -206,19 +206,19 @@ def test_an_environment_that_makes_no_sense_is_one_line(monkeypatch, caplog, tmp
     if name == "LOCAL_RANK" and not value:
         return  # then it is no launcher's
     with pytest.raises(SystemExit) as exit_:
-        main(["--config-file", str(ROOT / TINY), f"train.output_dir={tmp_path}"])
+        train.main(["--config-file", str(ROOT / TINY), f"train.output_dir={tmp_path}"])
     assert exit_.value.code == 2 and f"{name} in the environment" in caplog.messages[-1]
 
 
 def test_an_output_folder_that_cannot_be_made_is_one_line(tmp_path, caplog):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as exit_:
-        main(["--config-file", str(ROOT / TINY), f"train.output_dir={tmp_path / 'file' / 'run'}"])
+        train.main(["--config-file", str(ROOT / TINY), f"train.output_dir={tmp_path / 'file' / 'run'}"])
     assert exit_.value.code == 1
     assert "cannot be read or written (Not a directory)" in caplog.messages[-1]
 
 
 def test_settings_without_an_output_folder_are_refused(caplog):
     with pytest.raises(SystemExit) as exit_:
-        main(["--config-file", str(ROOT / TINY), "train=5"])
+        train.main(["--config-file", str(ROOT / TINY), "train=5"])
     assert exit_.value.code == 2 and "have no train.output_dir" in caplog.messages[-1]

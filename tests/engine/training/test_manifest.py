@@ -10,8 +10,9 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+import train
 from engine.build import load_config
-from engine.training import command, manifest, session
+from engine.training import manifest, session
 from tests.engine.shrunk import leave_checkpoint
 from tests.engine.synthetic import Composites
 from tests.engine.training.test_trainer import curve, tiny
@@ -69,10 +70,9 @@ def test_the_manifest_tells_what_made_a_run(first_run: Path) -> None:
 
 
 def test_a_run_repeated_from_its_config_is_the_same_to_the_bit(first_run: Path, tmp_path: Path) -> None:
-    options = command.Options(first_run / "config.yaml", [f"train.output_dir={tmp_path / 'again'}"])
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    command._work(options)
+    train.main(["--config-file", str(first_run / "config.yaml"), f"train.output_dir={tmp_path / 'again'}"])
     root.handlers[:], root.level = handlers, level
     assert_same(*(saved(folder)["model"] for folder in (first_run, tmp_path / "again")))
     assert curve(tmp_path / "again") == curve(first_run)
