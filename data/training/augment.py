@@ -27,6 +27,7 @@ class CropSettings:
     enlarge: float = 1.1  # a picture too small for a crop is enlarged until its shorter side is this many crops
     grid_px: int = 4  # the crop's centre is chosen on a grid this coarse
     min_candidates: int = 10  # with fewer unknown grid points the crop lies anywhere
+    redraw_one_sided: float = 0.0  # probability for crops that hardly show known foreground or known background
 
 
 @dataclass(frozen=True)

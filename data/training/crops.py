@@ -39,7 +39,9 @@ from data.training.warp import (
     translation,
     warp,
 )
-from data.trimap import TrimapSettings, is_unknown, random_trimap
+from data.trimap import BACKGROUND, FOREGROUND, TrimapSettings, is_unknown, random_trimap
+
+LEAST_KNOWN = 0.005  # of a crop, per side: with less it is one-sided
 
 ReadColour = Callable[[int], np.ndarray]  # reduction (1, 2, 4, 8) -> (H, W, 3) uint8, at most so much smaller
 
@@ -102,6 +104,11 @@ def draw_geometry(size: Size, rng: np.random.Generator, settings: CompositionSet
     working = (settings.shrink_px,) * 2 if rng.random() < settings.shrink_probability else size
     affine = draw_affine(working, rng, settings.affine).matrix(working)
     return Geometry(working, canvas_size(working, settings.crop), affine)
+
+
+def one_sided(trimap: np.ndarray) -> bool:
+    """True for a trimap (H, W) that lacks known foreground or background."""
+    return min((trimap == FOREGROUND).mean(), (trimap == BACKGROUND).mean()) < LEAST_KNOWN
 
 
 def plan_crop(

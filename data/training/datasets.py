@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from data.files import FileError, image_size, read_image
 from data.training.cache import DecodedCache
-from data.training.crops import CompositionSettings, Layer, draw_geometry, plan_crop, render_crop
+from data.training.crops import CompositionSettings, Layer, draw_geometry, one_sided, plan_crop, render_crop
 from data.training.sources import BackgroundFolder, Foreground
 from data.training.warp import decode_reduction
 
@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 
 MAX_WORKERS = 256
 MAX_ATTEMPTS = 20  # draws for one sample before the data is called unusable
-BAD_FILE, NOTHING_UNKNOWN = "bad file", "crop without unknown pixel"
-REASONS = (BAD_FILE, NOTHING_UNKNOWN)
+ONE_SIDED_ATTEMPTS = 4  # of them, in which crops may be drawn again for what they show of the known sides
+BAD_FILE, NOTHING_UNKNOWN, ONE_SIDED = "bad file", "crop without unknown pixel", "crop with one known side"
+REASONS = (BAD_FILE, NOTHING_UNKNOWN, ONE_SIDED)
 
 
 class MattingDataset(Dataset):
@@ -32,7 +33,8 @@ class MattingDataset(Dataset):
     of 0, 128, 255, with at least one unknown pixel; name, the files that it was made of.
 
     A file that turns out to be bad is logged by name and counted, and the sample is drawn again with the next
-    foreground and background; so is a crop without an unknown pixel, which has no loss.
+    foreground and background; so is a crop without an unknown pixel, which has no loss, and a crop with one known side
+    if the settings ask for it.
 
     Args:
         foregrounds: a source of `data.training.sources`.
@@ -90,9 +92,9 @@ class MattingDataset(Dataset):
                 logger.warning("skipped in epoch %d, sample %d: %s", epoch, index, problem)
                 self._count(BAD_FILE)
                 continue
-            if sample is not None:
+            if isinstance(sample, dict):
                 return sample
-            self._count(NOTHING_UNKNOWN)
+            self._count(sample)
         raise ValueError(
             f"sample {index} of epoch {epoch}: {MAX_ATTEMPTS} draws in a row gave nothing to train on"
             f"{', at last ' + problem if problem else ' (no alpha with an unknown pixel)'}; "
@@ -110,7 +112,8 @@ class MattingDataset(Dataset):
         position = group + epoch + attempt  # shifted with the epoch, so that a background meets another foreground
         return self.foregrounds.pick(position, rng), self.foregrounds.pick_other(position, rng)
 
-    def _draw(self, epoch: int, index: int, attempt: int) -> dict | None:
+    def _draw(self, epoch: int, index: int, attempt: int) -> dict | str:
+        """Sample, or the reason to draw again."""
         rng = np.random.default_rng([self.seed, epoch, index] + [attempt] * (attempt > 0))
         first, other = self._pick(epoch, index, attempt)
         second = other if rng.random() < self.settings.merge_probability else None
@@ -121,7 +124,10 @@ class MattingDataset(Dataset):
         geometry = draw_geometry(alpha.shape, rng, self.settings)
         plan = plan_crop(geometry, alpha, second_alpha, rng, self.settings)
         if plan is None:
-            return None
+            return NOTHING_UNKNOWN
+        redraw = self.settings.crop.redraw_one_sided if attempt < ONE_SIDED_ATTEMPTS else 0
+        if redraw and one_sided(plan.trimap) and rng.random() < redraw:
+            return ONE_SIDED
         crop = render_crop(
             plan,
             self._layer(first, alpha),

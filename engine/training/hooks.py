@@ -61,7 +61,7 @@ class KeepTarget(HookBase):
 
 
 class SkippedSamples(HookBase):
-    """Count of rejected draws: bad files, and crops without unknown pixels."""
+    """Count of rejected draws by reason."""
 
     def after_step(self) -> None:
         for reason, count in self.trainer.data_loader.dataset.skipped.items():

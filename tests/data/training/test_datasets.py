@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,16 @@ import pytest
 import torch
 
 from data.training.augment import CropSettings
-from data.training.crops import CompositionSettings
-from data.training.datasets import BAD_FILE, NOTHING_UNKNOWN, MattingDataset, TrainBatches, build_train_loader
+from data.training.crops import CompositionSettings, one_sided
+from data.training.datasets import (
+    BAD_FILE,
+    NOTHING_UNKNOWN,
+    ONE_SIDED,
+    ONE_SIDED_ATTEMPTS,
+    MattingDataset,
+    TrainBatches,
+    build_train_loader,
+)
 from data.training.sources import BackgroundFolder, ForegroundFolder
 from data.trimap import TrimapSettings
 from tests.data.folders import disc, make_dim, write
@@ -157,6 +166,23 @@ def test_no_crop_without_unknown_pixels_comes_out(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, length=30)
     assert all((dataset[index]["trimap"] == 128).any() for index in range(30))
     assert dataset.skipped[NOTHING_UNKNOWN] > 0
+
+
+def test_crops_with_one_known_side_become_rare(tmp_path: Path) -> None:
+    make_dim(tmp_path, side=300)
+    settings = replace(SETTINGS, crop=replace(SETTINGS.crop, redraw_one_sided=1.0))
+    datasets = [make_dataset(tmp_path, length=60), make_dataset(tmp_path, settings, length=60)]
+    before, after = (sum(one_sided(dataset[index]["trimap"].numpy()) for index in range(60)) for dataset in datasets)
+    assert before > 5 and after < before / 3
+    assert datasets[1].skipped[ONE_SIDED] >= before and not datasets[0].skipped[ONE_SIDED]
+
+
+def test_foregrounds_without_an_opaque_part_train(tmp_path: Path) -> None:
+    make_dim(tmp_path)
+    for number in range(3):
+        write(tmp_path / "alpha" / f"f{number}.png", disc(160, 160 + 10 * number) // 2)
+    dataset = make_dataset(tmp_path, replace(SETTINGS, crop=replace(SETTINGS.crop, redraw_one_sided=1.0)))
+    assert not (dataset[0]["trimap"] == 255).any() and dataset.skipped[ONE_SIDED] == ONE_SIDED_ATTEMPTS
 
 
 def test_hopeless_data_is_an_error_that_names_a_file(tmp_path: Path) -> None:
