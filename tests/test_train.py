@@ -15,8 +15,8 @@ import torch
 import train
 from engine.build import load_config
 from engine.training import session
-from engine.training.parts import build_loader
 from engine.training.processes import STOPPING, launch
+from engine.training.session import build_loader
 from tests.engine.waiting import killed_while_the_other_waits
 
 ROOT = Path(__file__).parents[1]
@@ -152,7 +152,7 @@ def test_an_error_in_one_of_several_processes_is_one_line(tmp_path):
 
 
 def test_a_batch_that_its_processes_cannot_share_is_refused(monkeypatch):
-    monkeypatch.setattr("engine.training.parts.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("engine.training.session.comm.get_world_size", lambda: 2)
     with pytest.raises(ValueError, match=r"train.total_batch_size=3 cannot be shared by 2 processes: take a multiple"):
         build_loader(load_config(ROOT / TINY, ["train.total_batch_size=3"]), 0, torch.device("cpu"))
 

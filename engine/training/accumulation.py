@@ -48,8 +48,6 @@ def split_batch(batch: Mapping[str, Any], parts: int) -> list[dict[str, Any]]:
 
     Lists are split alike.
     """
-    if parts == 1:
-        return [dict(batch)]
     size = len(batch["name"]) // parts
     starts = range(0, size * parts, size)
     return [{key: value[start : start + size] for key, value in batch.items()} for start in starts]

@@ -1,22 +1,67 @@
-"""Training hooks: signals, frozen norms, recorded figures and pictures."""
+"""Training hooks: their order, signals, frozen norms, figures and pictures."""
 
 import logging
+import math
 import signal
 import threading
 from types import FrameType
 
 import torch
 import torch.nn.functional as F
-from detectron2.engine import HookBase
+from detectron2.config import instantiate
+from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from data.folders import Pair
+from engine.training.average import AverageWeights, WeightAverage
+from engine.training.checkpoint import AtomicCheckpointer, Checkpoints
+from engine.training.logits import BoundLogits
 from engine.training.processes import STOPPING
-from engine.training.trainer import Sample
+from engine.training.trainer import MattingTrainer, Sample
+from engine.training.validation import Validation
+from engine.training.writers import build_writers
 
 logger = logging.getLogger(__name__)
 
 PICTURED = 4  # samples of a batch that are shown
+PICTURES_AT_LEAST = 10  # in a run that is shorter than a few periods
+
+
+def build_hooks(
+    config: DictConfig,
+    trainer: MattingTrainer,
+    checkpointer: AtomicCheckpointer,
+    pairs: list[Pair],
+    average: WeightAverage | None,
+) -> list[HookBase]:
+    """Hooks in order of action.
+
+    What changes the weights comes before what scores and saves them.
+    """
+    settings = config.train
+    keep_ratio = getattr(trainer.criterion, "keep_ratio", None)
+    scored = trainer.model if average is None else average.model
+    watching = [
+        StopOnSignal(),
+        hooks.IterationTimer(),
+        hooks.LRScheduler(trainer.optimizer, instantiate(config.lr_multiplier)),
+        KeepTarget(keep_ratio) if keep_ratio is not None else None,
+        FreezeNorms(settings.freeze_norms_from) if settings.freeze_norms_from is not None else None,
+        BoundLogits(trainer.model, settings.max_logit_std) if settings.max_logit_std is not None else None,
+        AverageWeights(average) if average is not None else None,
+        Validation(scored, pairs, settings.eval_period, checkpointer) if pairs else None,
+        Checkpoints(checkpointer, settings.checkpoint_period, settings.max_checkpoints),
+    ]
+    if comm.is_main_process():
+        watching += [
+            SkippedSamples(),
+            Pictures(min(settings.image_period, math.ceil(settings.max_iter / PICTURES_AT_LEAST))),
+            hooks.PeriodicWriter(build_writers(config, trainer.manifest), settings.log_period),
+        ]
+    return [hook for hook in watching if hook is not None]
 
 
 class StopOnSignal(HookBase):

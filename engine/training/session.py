@@ -12,13 +12,15 @@ import torch
 from detectron2.config import instantiate
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
+from torch.utils.data import DataLoader
 
 from data.training.sources import resolve_root
 from engine.training.average import WeightAverage
 from engine.training.checkpoint import AtomicCheckpointer
+from engine.training.hooks import build_hooks
 from engine.training.manifest import continue_manifest, differences, make_manifest, write_manifest
-from engine.training.parts import build_hooks, build_loader, build_network, build_optimizer, initial_weights
 from engine.training.processes import claim_device, distributed, share_cores
 from engine.training.run_folder import checkpoint_to_resume, locked
 from engine.training.settings import check_settings
@@ -26,6 +28,7 @@ from engine.training.step_plan import Plan, plan_step
 from engine.training.trainer import MattingTrainer, choose_precision
 from engine.training.validation import format_scores, validate, validation_pairs
 from modeling.checkpoints.files import one_line
+from modeling.checkpoints.initial import initialise, load_teacher
 from modeling.checkpoints.weights import load_weights
 
 logger = logging.getLogger(__name__)
@@ -127,6 +130,77 @@ def _build(config: DictConfig, name: str, resume: bool, overrides: Sequence[str]
     if comm.is_main_process():
         write_manifest(trainer.manifest, output_dir)
     return trainer, start_iter
+
+
+def build_network(config: DictConfig, from_files: bool) -> nn.Module:
+    """Network with its teacher, and initial weights.
+
+    A resumed run takes all weights from its own checkpoint, not from files.
+    """
+    settings = config.train
+    model = instantiate(config.model)
+    if from_files:
+        start = initial_weights(config)
+        if start:
+            initialise(model, start)
+        else:
+            logger.info("starting from random weights, since train.init_checkpoint is empty")
+    if model.distill:
+        teacher = instantiate(config.teacher)
+        if from_files:
+            source = settings.teacher_checkpoint or settings.init_checkpoint
+            if not source:
+                raise ValueError(
+                    "distillation needs a teacher: set train.teacher_checkpoint to a ViTMatte checkpoint (.pth, "
+                    ".safetensors), or train without one by model.distill=False"
+                )
+            load_teacher(teacher, source)
+        model.attach_teacher(teacher)
+    return model
+
+
+def initial_weights(config: DictConfig) -> str:
+    """Value of train.init_checkpoint.
+
+    Raises ValueError where the config asks for one and none is given.
+    """
+    if OmegaConf.is_missing(config.train, "init_checkpoint"):
+        raise ValueError("this config fine-tunes: set train.init_checkpoint to the weights to start from")
+    return config.train.init_checkpoint
+
+
+def build_optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser of the model's parameters."""
+    settings = config.optimizer.copy()
+    settings.params.model = model
+    optimizer = instantiate(settings)
+    for group in optimizer.param_groups:  # go into checkpoints, which are read as plain data
+        group.update({key: tuple(value) for key, value in group.items() if isinstance(value, ListConfig)})
+    return optimizer
+
+
+def build_loader(config: DictConfig, start_iter: int, device: torch.device) -> DataLoader:
+    """Loader of this process's share of batches, from an iteration on."""
+    total, processes = config.train.total_batch_size, comm.get_world_size()
+    if total % processes:
+        raise ValueError(f"train.total_batch_size={total} cannot be shared by {processes} processes: take a multiple")
+    if total // processes % config.train.accumulate:
+        raise ValueError(
+            f"train.accumulate={config.train.accumulate} does not divide the {total // processes} crops of a process "
+            "into equal parts"
+        )
+    loader = instantiate(
+        {
+            **config.dataloader.train,
+            "batch_size": total // processes,
+            "rank": comm.get_rank(),
+            "world_size": processes,
+            "start_iteration": start_iter,
+            "pin_memory": device.type == "cuda",
+        }
+    )
+    loader.generator = torch.Generator()  # else its iterator would draw from the generator that resuming restores
+    return loader
 
 
 def _resume(last: Path, trainer: MattingTrainer, checkpointer: AtomicCheckpointer) -> int:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +162,7 @@ class MattingTrainer(SimpleTrainer):
         started = time.perf_counter()
         batch = self._next_batch()
         waited = time.perf_counter() - started
-        parts = split_batch(batch, self.accumulate)
+        parts = [batch] if self.accumulate == 1 else split_batch(batch, self.accumulate)
         means = self._look_ahead(parts) if len(parts) > 1 else None
         self.optimizer.zero_grad()
         figures = []
@@ -192,7 +192,7 @@ class MattingTrainer(SimpleTrainer):
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             return model(image, trimap, **self._extra_inputs(alpha))
 
-    def _look_ahead(self, parts: list[dict[str, Any]]) -> BatchMeans:
+    def _look_ahead(self, parts: Sequence[Mapping[str, Any]]) -> BatchMeans:
         """Batch-wide figures that the losses of each part need.
 
         Where that includes the tokens that are kept, it takes one more forward pass of each part; of the student alone,

@@ -1,18 +1,33 @@
-"""Writers of logged figures: the line on the terminal, and Weights & Biases."""
+"""Writers of figures: terminal, metrics.json, TensorBoard, Weights & Biases."""
 
 import datetime
 import hashlib
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.utils.events import EventWriter, get_event_storage
+from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter, get_event_storage
+from omegaconf import DictConfig
 
 logger = logging.getLogger(__name__)
 
 _SMOOTHED = 20  # steps, as for detectron2's writers
+
+
+def build_writers(config: DictConfig, manifest: Mapping[str, Any]) -> list[EventWriter]:
+    """Writers of a run; Weights & Biases only with a project."""
+    output_dir = config.train.output_dir
+    writers = [
+        ProgressLine(config.train.max_iter),
+        JSONWriter(os.path.join(output_dir, "metrics.json")),
+        TensorboardXWriter(output_dir),
+    ]
+    if project := config.train.wandb_project:
+        writers.append(WandbWriter(project, Path(output_dir).name, manifest["settings"], Path(output_dir)))
+    return writers
 
 
 class ProgressLine(EventWriter):

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data.training.sources import BackgroundFolder, ForegroundFolder
 from engine.build import load_config
-from engine.training.parts import build_loader, build_network, build_optimizer
 from engine.training.processes import claim_device
+from engine.training.session import build_loader, build_network, build_optimizer
 from engine.training.trainer import MattingTrainer, choose_precision
 from modeling.backbone import attention
 from modeling.inference.memory import in_use, peak, use_huge_pages

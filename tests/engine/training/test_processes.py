@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from engine.training import processes
-from engine.training.parts import build_loader
 from engine.training.processes import claim_device, join_group
+from engine.training.session import build_loader
 from tests.engine.training.test_trainer import tiny
 
 
@@ -66,7 +66,7 @@ def test_one_process_joins_no_group(gpus, monkeypatch):
 
 def test_memory_is_pinned_for_a_gpu_only(gpus, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("engine.training.parts.instantiate", lambda node: asked.append(node) or SimpleNamespace())
+    monkeypatch.setattr("engine.training.session.instantiate", lambda node: asked.append(node) or SimpleNamespace())
     for device in ("cpu", "cuda:0"):
         build_loader(tiny(tmp_path), 0, torch.device(device))
     assert [node["pin_memory"] for node in asked] == [False, True]

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from engine.build import load_config
-from engine.training.parts import build_network, initial_weights
+from engine.training.session import build_network, initial_weights
 from engine.training.settings import check_settings
 from tests.engine.training.test_trainer import tiny
 
