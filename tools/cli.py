@@ -40,14 +40,15 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def choose_weights(args: argparse.Namespace) -> tuple[Path, Path]:
-    """Config and checkpoint; without either, those of the shipped model."""
+    """Config and weights file; without either, those of the shipped model."""
     from engine.build import shipped_config
+    from modeling.checkpoints.weights import weights_file
 
     if args.checkpoint is None and args.config is not None:
         raise ValueError("--config-dir needs --checkpoint-dir; leave out both for the shipped model")
     if args.checkpoint is None and not SHIPPED.is_file():
         raise ValueError(f"no --checkpoint-dir is given, and the shipped model {SHIPPED} is not there")
-    checkpoint = args.checkpoint or SHIPPED
+    checkpoint = weights_file(args.checkpoint or SHIPPED)
     return args.config or shipped_config(checkpoint), checkpoint
 
 
@@ -55,9 +56,8 @@ def origin(args: argparse.Namespace, weights: tuple[Path, Path]) -> dict[str, An
     """Network, weights and options that may change a matte, compared on resuming."""
     from data.records import fingerprint_file
     from modeling.checkpoints.files import check_file
-    from modeling.checkpoints.weights import weights_file
 
-    config, checkpoint = weights[0], weights_file(weights[1])
+    config, checkpoint = weights
     check_file(checkpoint)
     options = {name: value for name, value in vars(args).items() if name not in NOT_OF_THE_MATTE}
     return {

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,17 @@ from safetensors.torch import save_file
 import inference
 from data.files import read_alpha
 from engine.build import build_model
-from tests.inference.commands import CONFIG, LAYOUTS, TINY, command, folder_command, last_error, scene, write_dataset
+from tests.inference.commands import (
+    CONFIG,
+    LAYOUTS,
+    REPOSITORY,
+    TINY,
+    command,
+    folder_command,
+    last_error,
+    scene,
+    write_dataset,
+)
 from tools.reference.weights import fill_
 
 
@@ -146,6 +157,17 @@ def test_arguments_that_argparse_refuses(dataset, checkpoint, arguments, capsys)
         inference.main(folder_command(checkpoint, dataset, *arguments))
     assert caught.value.code == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+def test_a_summary_does_not_replace_the_weights_of_a_folder(dataset, tmp_path, caplog):
+    weights = tmp_path / "hub" / "model.safetensors"
+    weights.parent.mkdir()
+    shutil.copy(REPOSITORY / "weights" / "MEMatte_T.safetensors", weights)
+    before = weights.stat().st_size
+    options = ["--data", str(dataset), "--output-dir", str(tmp_path / "out"), "--device", "cpu", "--json", str(weights)]
+    assert inference.main(["--checkpoint", str(weights.parent), *options]) == 2
+    assert "model.safetensors: the output would overwrite an input" in caplog.text
+    assert weights.stat().st_size == before
 
 
 def test_a_checkpoint_of_a_stranger_chooses_among_the_shipped_configs(dataset, tmp_path, capsys, caplog):
