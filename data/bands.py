@@ -3,7 +3,8 @@
 Colours tell how far. Known pixels on both sides of the border, beyond the reach of any band, are examples of the object
 and of its surroundings nearby; each pixel near the border is compared with them. Where pixels outside look like the
 object, or pixels inside like the surroundings, more often than farther away, the edge is soft, hairy or badly drawn,
-and the band covers them. All of it is measured on a reduced picture; distances are taken at full size.
+and the band covers them. All of it is measured on a reduced picture; distances are taken at full size. Where a
+solver is given, what the picture and the mask together decide is known again (`deciding.py`).
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from data.deciding import Solve, decide
 from data.masks import CORE_SHARE, MIN_CORE_DEPTH_PX, Width, trimap_from_mask
 from data.trimap import BACKGROUND, FOREGROUND, UNKNOWN
 
@@ -47,7 +49,7 @@ class _Sides:
     likeness: np.ndarray
 
 
-def adaptive_trimap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+def adaptive_trimap(image: np.ndarray, values: np.ndarray, solve: Solve | None = None) -> np.ndarray:
     """Trimap with an unknown band whose width follows the picture.
 
     What is neither 0 nor 255 in the mask is unknown too. The band is never empty, and every separate part of the
@@ -56,6 +58,7 @@ def adaptive_trimap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     Args:
         image: (H, W, 3) uint8.
         values: (H, W) uint8 mask, 0 outside, 255 inside, soft between.
+        solve: decides what it can of the band; without it the band stays as wide as it was measured.
 
     Returns:
         (H, W) uint8 of 0, 128, 255.
@@ -73,6 +76,8 @@ def adaptive_trimap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
         (BACKGROUND, values == 0, measured.outer, 1 - measured.likeness),
     ):
         trimap[_core(side, np.maximum(widths * scale, 1.5), like)] = level
+    if solve is not None:
+        decide(image, values, trimap, measured.likeness, solve)
     return trimap
 
 
@@ -92,12 +97,15 @@ class Band:
         texts = (inner or band or AUTO, outer or band or AUTO)
         return cls(*(None if text.strip() == AUTO else Width.parse(text) for text in texts))
 
-    def trimap(self, image: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Trimap (H, W) of a mask (H, W), for an image (H, W, 3); all uint8."""
+    def trimap(self, image: np.ndarray, values: np.ndarray, solve: Solve | None = None) -> np.ndarray:
+        """Trimap (H, W) of a mask (H, W), for an image (H, W, 3); all uint8.
+
+        What follows the picture is narrowed to what `solve` does not decide.
+        """
         fixed = Width(0) if self.inner is None else self.inner, Width(0) if self.outer is None else self.outer
         if None not in (self.inner, self.outer):
             return trimap_from_mask(values, *fixed)
-        trimap = adaptive_trimap(image, values)
+        trimap = adaptive_trimap(image, values, solve)
         if self.inner is None and self.outer is None:
             return trimap
         other = trimap_from_mask(values, *fixed)

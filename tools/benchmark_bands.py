@@ -80,7 +80,9 @@ def measure(image: np.ndarray, alpha: np.ndarray, mask: np.ndarray, band: str, p
 
     The share of fractional pixels is that in the band; SAD counts the whole picture.
     """
-    trimap = Band.parse(band).trimap(image, mask)
+    from engine.batch.trimaps import solve
+
+    trimap = Band.parse(band).trimap(image, mask, solve)
     fractional, unknown = (alpha >= FRACTIONAL[0]) & (alpha <= FRACTIONAL[1]), is_unknown(trimap)
     if predictor is None:
         error = np.abs(trimap / 255.0 - alpha / 255.0)[~unknown]

@@ -201,8 +201,11 @@ def by_hand(photograph: Path, args: argparse.Namespace) -> tuple[dict[int, np.nd
         values = mask_from_boxes(image, args.box) if strokes is None else mask_from_strokes(image, strokes)
     except ValueError as error:
         raise FileError(f"{photograph}: {error}") from error
-    band = Band() if args.follows else Band(args.inner, args.outer)
-    return {0: band.trimap(image, values)}, image
+    if not args.follows:
+        return {0: Band(args.inner, args.outer).trimap(image, values)}, image
+    from engine.batch.trimaps import solve
+
+    return {0: Band().trimap(image, values, solve)}, image
 
 
 def write_all(

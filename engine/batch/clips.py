@@ -27,6 +27,7 @@ from data.records import fingerprint, refuse_foreign
 from data.trimap import snap_trimap
 from engine.batch.folders import Predicts
 from engine.batch.outputs import Outputs
+from engine.batch.trimaps import solve
 from engine.batch.working_folder import WorkingFolder
 
 logger = logging.getLogger(__name__)
@@ -193,7 +194,7 @@ def _matte(predictor: Predicts, job: ClipJob, frame: Frame, guide: Frame, steady
     if steady is None and job.frame_path(frame).exists() and job.outputs.complete(output, inputs):
         return False
     if job.guide_is_mask:
-        trimap = job.band.trimap(image, binary(values))
+        trimap = job.band.trimap(image, binary(values), solve)
     else:
         trimap = snap_trimap(values)
     matte = predictor.run(image, trimap, frame.name)

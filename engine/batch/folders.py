@@ -27,6 +27,7 @@ from data.guidance import Guidance
 from data.records import fingerprint, refuse_foreign
 from data.trimap import is_unknown
 from engine.batch.outputs import Outputs
+from engine.batch.trimaps import solve
 from modeling.inference.memory import give_back, peak
 from modeling.inference.predictor import Matte
 
@@ -205,7 +206,7 @@ def read_pair(pair: Pair, guidance: Guidance = BY_PICTURE) -> tuple[np.ndarray, 
     if pair.problem or source is None:
         raise FileError(pair.problem or "no trimap")
     image = read_image(pair.image)
-    trimap = read_trimap(source) if pair.trimap else guidance.trimap(image, pair.mask)
+    trimap = read_trimap(source) if pair.trimap else guidance.trimap(image, pair.mask, solve)
     if image.shape[:2] != trimap.shape:
         sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (trimap, image)]
         raise FileError(

@@ -10,7 +10,7 @@ remove them. The preconditioner corrects them directly, on nested grids of nodes
 with unknown pixels take part, and nothing but dense arithmetic is needed within them.
 
 What known colours say about a pixel (`samples`) holds alpha softly. It decides where the linear models hardly
-do, as in a hole that no known background touches.
+do, as in a hole that no known background touches. A rough alpha, such as a mask, may hold it too.
 """
 
 import torch
@@ -28,32 +28,40 @@ _TINY = 1e-20
 
 
 @torch.no_grad()
-def closed_form(image: Tensor, trimap: Tensor, steps: int = STEPS) -> Tensor:
+def closed_form(image: Tensor, trimap: Tensor, steps: int = STEPS, held: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Alpha that is locally linear in colour.
 
     Args:
         image: (B, 3, H, W) float32 in [0, 1].
         trimap: (B, 1, H, W) of 0 and 1 where alpha is known, other values elsewhere.
         steps: of conjugate gradients.
+        held: rough alpha in [0, 1] and weight of the squared distance from it, both (B, 1, H, W); 1 is firm.
 
     Returns:
         (B, 1, H, W) in [0, 1]; 0.5 in the unknown region of pictures without known foreground or background.
     """
     if image.device.type == "mps":  # has no float64
-        return closed_form(image.cpu(), trimap.cpu(), steps).to(image.device)
+        held = held and tuple(part.cpu() for part in held)
+        return closed_form(image.cpu(), trimap.cpu(), steps, held).to(image.device)
     foreground, background = trimap[:, 0] == 1, trimap[:, 0] == 0
     unknown = ~(foreground | background)
     solvable = foreground.flatten(1).any(1) & background.flatten(1).any(1) & unknown.flatten(1).any(1)
     alpha = torch.where(unknown, 0.5, foreground.to(image.dtype))
     if solvable.any():
         chosen = image[solvable], foreground[solvable], background[solvable]
+        towards = held and tuple(part[solvable, 0] for part in held)
         with torch.autocast(image.device.type, enabled=False):  # the system is too ill-conditioned for half precision
-            alpha[solvable] = torch.where(unknown[solvable], _solve(*chosen, steps), alpha[solvable])
+            alpha[solvable] = torch.where(unknown[solvable], _solve(*chosen, steps, towards), alpha[solvable])
     return alpha[:, None]
 
 
-def _solve(image: Tensor, foreground: Tensor, background: Tensor, steps: int) -> Tensor:
-    """Alpha (B, H, W), right where unknown, from (B, 3, H, W) and two masks (B, H, W)."""
+def _solve(
+    image: Tensor, foreground: Tensor, background: Tensor, steps: int, held: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """Alpha (B, H, W), right where unknown, from (B, 3, H, W) and two masks (B, H, W).
+
+    `held` is an alpha and its weight, two of (B, H, W).
+    """
     unknown = ~(foreground | background)
     cells, mask = Cells(unknown), unknown.float()
     system = System(cells, image, unknown)
@@ -63,8 +71,12 @@ def _solve(image: Tensor, foreground: Tensor, background: Tensor, steps: int) ->
     pairs = zip(image, foreground, background, strict=True)
     sampled, confidence = map(torch.stack, zip(*(sampled_alpha(*pair) for pair in pairs), strict=True))
     hold = SAMPLE_WEIGHT * cells.take(confidence).square()
-    system.planes[0] += hold
     right += hold * cells.take(sampled)
+    if held is not None:
+        weight = cells.take(held[1]) * inside
+        right += weight * cells.take(held[0])
+        hold += weight
+    system.planes[0] += hold
     correct = Corrections(cells, image, mask, cells.put(BORDER_STIFFNESS * border + hold))
     inverse = inside / system.planes[0].clamp(min=1e-6)
 

@@ -38,11 +38,18 @@ def dense_laplacian(image: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def exact(image: torch.Tensor, trimap: torch.Tensor) -> np.ndarray:
+def exact(
+    image: torch.Tensor, trimap: torch.Tensor, held: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> np.ndarray:
     """Solution of the linear system by elimination, (H, W)."""
     matrix, levels = dense_laplacian(image[0].permute(1, 2, 0).double().numpy()), trimap.flatten().double().numpy()
     unknown = (levels != 0) & (levels != 1)
-    solved = np.linalg.solve(matrix[np.ix_(unknown, unknown)], -matrix[np.ix_(unknown, ~unknown)] @ levels[~unknown])
+    right = -matrix[np.ix_(unknown, ~unknown)] @ levels[~unknown]
+    if held is not None:
+        rough, weight = (part.flatten().double().numpy()[unknown] for part in held)
+        right += weight * rough
+        matrix[unknown, unknown] += weight
+    solved = np.linalg.solve(matrix[np.ix_(unknown, unknown)], right)
     levels[unknown] = solved.clip(0, 1)
     return levels.reshape(trimap.shape[-2:])
 
@@ -91,6 +98,31 @@ def test_the_steps_suffice(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     image, trimap, _ = scene(40, 52, seed)
     solved, unknown = closed_form(image, trimap)[0, 0].numpy(), (trimap[0, 0] == 0.5).numpy()
     assert np.abs(solved - exact(image, trimap))[unknown].mean() < 0.01
+
+
+def test_a_rough_alpha_holds_the_result_as_its_weight_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modeling.closed_form.solver.SAMPLE_WEIGHT", 0)
+    image, trimap, alpha = scene(40, 52)
+    unknown = trimap[0, 0] == 0.5
+    rough, weight = (alpha > 0.7).float(), torch.full_like(alpha, 0.05)
+    weight[..., 26:] = 0
+    solved = closed_form(image, trimap, held=(rough, weight))
+    assert np.abs(solved[0, 0].numpy() - exact(image, trimap, (rough, weight)))[unknown.numpy()].mean() < 0.01
+    assert torch.equal(solved[trimap != 0.5], trimap[trimap != 0.5])
+    firm = closed_form(image, trimap, held=(rough, torch.full_like(alpha, 1e4)))
+    assert (firm - rough).abs()[trimap == 0.5].max() < 0.01
+
+
+def test_a_rough_alpha_holds_its_own_picture_of_a_batch_alone() -> None:
+    image, trimap, alpha = scene(40, 52)
+    rough, weight = (alpha > 0.7).float(), torch.full_like(alpha, 0.05)
+    without_object = trimap.clamp(max=0.5)  # not solvable
+    pictures, levels = image.repeat(3, 1, 1, 1), torch.cat([without_object, trimap, trimap])
+    rough, weights = rough.repeat(3, 1, 1, 1), torch.cat([weight, weight, torch.zeros_like(weight)])
+    together = closed_form(pictures, levels, held=(rough, weights))
+    assert (together[0][without_object[0] == 0.5] == 0.5).all()
+    torch.testing.assert_close(together[1:2], closed_form(image, trimap, held=(rough[1:2], weight)), atol=0.01, rtol=0)
+    torch.testing.assert_close(together[2:], closed_form(image, trimap), atol=0.01, rtol=0)
 
 
 def test_recovers_alpha_between_two_colours() -> None:

@@ -25,6 +25,7 @@ from data.products.previews import checkerboard, over, overlay_tokens, overlay_t
 from data.selections import STROKE_OBJECT, STROKE_SURROUNDINGS, Box, mask_from_boxes, mask_from_strokes
 from data.trimap import BACKGROUND, FOREGROUND, UNKNOWN
 from engine.batch.outputs import Outputs
+from engine.batch.trimaps import solve
 from modeling import Predictor
 from modeling.inference.memory import peak
 from modeling.inference.predictor import Matte
@@ -160,11 +161,11 @@ class Session:
                     f"{size[0]}; they must be the same"
                 )
         elif mask is not None:
-            made = band.trimap(self.image, read_mask(mask, size=size))
+            made = band.trimap(self.image, read_mask(mask, size=size), solve)
         elif marks.boxes:
-            made = band.trimap(self.image, mask_from_boxes(self.image, marks.boxes, strokes))
+            made = band.trimap(self.image, mask_from_boxes(self.image, marks.boxes, strokes), solve)
         elif marks.strokes.any():
-            made = band.trimap(self.image, mask_from_strokes(self.image, strokes))
+            made = band.trimap(self.image, mask_from_strokes(self.image, strokes), solve)
         else:
             raise ValueError("draw a box around the object, or a stroke on it; or load a mask or a trimap")
         made[strokes == STROKE_OBJECT], made[strokes == STROKE_SURROUNDINGS] = FOREGROUND, BACKGROUND
