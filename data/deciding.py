@@ -17,9 +17,8 @@ from data.trimap import BACKGROUND, FOREGROUND, UNKNOWN, is_unknown
 # Alpha (h, w) float32 of a picture (h, w, 3), a trimap and a mask (h, w), all uint8, and how firmly the mask holds it.
 Solve = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
-SOLVED_PX = 800  # longer side of the picture that alpha is computed for
-SMALL_PX = 512  # smaller pictures count as this large: masks are drawn by the pixel
-FREE, FIRM = 0.01, 0.04  # of the longer side: distance from the mask's edge where it begins to hold, and where it does
+SOLVED_PX = 800  # longer side to which the picture is reduced for alpha; lengths below are pixels of that
+FREE_PX, FIRM_PX = 8.0, 32.0  # distance from the mask's edge where it begins to hold, and where it holds firmly
 LOOSENED = 6.0  # powers of ten less firmly outside, where a colour is the object's
 OPEN, MARGIN_PX = 0.03, 2  # alpha so far from 0 and 1 is undecided; pixels around that stay unknown
 
@@ -55,10 +54,10 @@ def hold(mask: np.ndarray, likeness: np.ndarray) -> np.ndarray:
     depths = (
         cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for side in (inside, ~inside)
     )
-    distance = np.where(inside, *depths) / max(*mask.shape, SMALL_PX)
+    distance = np.where(inside, *depths)
     like = np.nan_to_num(cv2.resize(likeness, mask.shape[::-1], interpolation=cv2.INTER_LINEAR), nan=0.0)
     loosened = np.where(inside, 1, 10 ** (-LOOSENED * like))
-    return (np.clip((distance - FREE) / (FIRM - FREE), 0, 1) * loosened).astype(np.float32)
+    return (np.clip((distance - FREE_PX) / (FIRM_PX - FREE_PX), 0, 1) * loosened).astype(np.float32)
 
 
 def _decided(alpha: np.ndarray) -> np.ndarray:

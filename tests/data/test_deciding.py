@@ -78,7 +78,7 @@ def test_large_pictures_are_solved_smaller(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_mask_holds_far_from_its_edge_but_not_where_the_surroundings_look_like_the_object() -> None:
     mask, radius = disc(45), np.hypot(*(np.indices((SIDE, SIDE)) - SIDE // 2))
-    near, inside, outside = np.abs(radius - 45) < 4, radius < 20, radius > 70
+    near, inside, outside = np.abs(radius - 45) < 7, radius < 12, radius > 80
     plain = hold(mask, likeness())
     assert (plain[near] == 0).all()
     assert (plain[inside | outside] == 1).all()
