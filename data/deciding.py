@@ -3,8 +3,8 @@
 A band holds many pixels that are plainly object or surroundings, and a network is less sure of them than of a narrow
 band. An alpha that follows the picture's colours and is held to the mask decides them; what it leaves between both, and
 its outline, stay unknown. It is held more firmly the farther a pixel lies from the mask's edge, but hardly at all where
-colours outside are the object's: hair beyond a badly drawn edge is not cut off. Inside, colours of the surroundings do
-not loosen it: an object with a hole in it is worse than a remnant of background.
+colours outside are the object's: hair beyond a badly drawn edge is not cut off. Inside, colours of the surroundings
+loosen it less: an object with a hole in it is worse than a remnant of background.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ Solve = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 SOLVED_PX = 800  # longer side to which the picture is reduced for alpha; lengths below are pixels of that
 FREE_PX, FIRM_PX = 8.0, 32.0  # distance from the mask's edge where it begins to hold, and where it holds firmly
-LOOSENED = 6.0  # powers of ten less firmly outside, where a colour is the object's
-OPEN, MARGIN_PX = 0.03, 2  # alpha so far from 0 and 1 is undecided; pixels around that stay unknown
+LOOSER_INSIDE, LOOSER_OUTSIDE = 2.0, 6.0  # powers of ten less firmly where a colour is the other side's
+OPEN, MARGIN_PX = 0.05, 2  # alpha so far from 0 and 1 is undecided; pixels around that stay unknown
 
 
 def decide(image: np.ndarray, values: np.ndarray, trimap: np.ndarray, likeness: np.ndarray, solve: Solve) -> None:
@@ -55,9 +55,9 @@ def hold(mask: np.ndarray, likeness: np.ndarray) -> np.ndarray:
         cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for side in (inside, ~inside)
     )
     distance = np.where(inside, *depths)
-    like = np.nan_to_num(cv2.resize(likeness, mask.shape[::-1], interpolation=cv2.INTER_LINEAR), nan=0.0)
-    loosened = np.where(inside, 1, 10 ** (-LOOSENED * like))
-    return (np.clip((distance - FREE_PX) / (FIRM_PX - FREE_PX), 0, 1) * loosened).astype(np.float32)
+    like = cv2.resize(likeness, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    looser = np.nan_to_num(np.where(inside, LOOSER_INSIDE * (1 - like), LOOSER_OUTSIDE * like), nan=0.0)
+    return (np.clip((distance - FREE_PX) / (FIRM_PX - FREE_PX), 0, 1) * 10**-looser).astype(np.float32)
 
 
 def _decided(alpha: np.ndarray) -> np.ndarray:

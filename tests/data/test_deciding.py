@@ -76,13 +76,14 @@ def test_large_pictures_are_solved_smaller(monkeypatch: pytest.MonkeyPatch) -> N
     assert (line[60:] == 0).all()
 
 
-def test_a_mask_holds_far_from_its_edge_but_not_where_the_surroundings_look_like_the_object() -> None:
+def test_a_mask_holds_far_from_its_edge_unless_colours_contradict_it() -> None:
     mask, radius = disc(45), np.hypot(*(np.indices((SIDE, SIDE)) - SIDE // 2))
     near, inside, outside = np.abs(radius - 45) < 7, radius < 12, radius > 80
     plain = hold(mask, likeness())
     assert (plain[near] == 0).all()
     assert (plain[inside | outside] == 1).all()
-    assert np.array_equal(hold(mask, likeness(0.0)), plain)
-    alike = hold(mask, likeness(1.0))
-    assert (alike[inside] == 1).all()
-    assert np.allclose(alike[outside], 1e-6)
+    of_object, of_surroundings = hold(mask, likeness(1.0)), hold(mask, likeness(0.0))
+    assert np.array_equal(of_object[mask > 0], plain[mask > 0])
+    assert np.array_equal(of_surroundings[mask == 0], plain[mask == 0])
+    assert np.allclose(of_surroundings[inside], 1e-2)
+    assert np.allclose(of_object[outside], 1e-6)  # looser still: hair is lost more easily than background is seen
