@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .closed_form import closed_form
+from .closed_form.solver import closed_form
 from .resizing import enlarge, enlarging_cost, reduce
 
 PRIOR_PX = 640_000  # pixels of the largest picture that is solved as it is; larger ones are reduced to it

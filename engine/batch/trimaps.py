@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from modeling.closed_form import closed_form
+from modeling.closed_form.solver import closed_form
 
 
 def solve(image: np.ndarray, trimap: np.ndarray, mask: np.ndarray, hold: np.ndarray) -> np.ndarray:

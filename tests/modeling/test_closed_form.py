@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.closed_form import closed_form
 from modeling.closed_form.cells import Cells
 from modeling.closed_form.laplacian import EPSILON, matting_laplacian
-from modeling.closed_form.solver import System
+from modeling.closed_form.solver import System, closed_form
 
 
 def scene(height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 import torch
 
-from modeling.closed_form import closed_form
+from modeling.closed_form.solver import closed_form
 from tests.modeling.test_closed_form import scene
 
 TOLERANCE = 2e-3  # the system is ill-conditioned: sums in another order move torch's own result by as much
