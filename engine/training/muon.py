@@ -30,7 +30,15 @@ def muon_groups(
         model: not wrapped.
         lr, weight_decay: of all parameters but norms and positions, which do not decay.
         factors: of the rate, by the beginning of a parameter's name; the first that fits counts.
+
+    Raises:
+        ValueError: no parameter's name begins like one of `factors`.
     """
+    factors = factors or {}
+    names = [name for name, _ in model.named_parameters()]
+    for start in factors:
+        if not any(name.startswith(start) for name in names):
+            raise ValueError(f"optimizer.params.factors: no parameter's name begins with {start!r}")
     groups: dict[tuple[bool, bool, float], Group] = {}
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -39,8 +47,8 @@ def muon_groups(
             dense = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
             matrix = dense and parameter.ndim > 1 and min(parameter.flatten(1).shape) >= SMALLEST_SIDE
             spared = isinstance(module, NORMS) or name == "pos_embed"
-            full_name = f"{module_name}.{name}"
-            factor = next((factor for start, factor in (factors or {}).items() if full_name.startswith(start)), 1.0)
+            full_name = f"{module_name}.{name}" if module_name else name
+            factor = next((factor for start, factor in factors.items() if full_name.startswith(start)), 1.0)
             new = {
                 "params": [],
                 "lr": lr * factor,

@@ -74,6 +74,8 @@ class DetailCapture(Recomputing):
     ) -> None:
         super().__init__()
         self.residual, self.weighed = residual, weighed
+        if weighed and not residual:
+            raise ValueError("weighed=True needs residual=True: there is no alpha to weigh")
         if len(fusion_chans) != len(stream_chans) + 1:
             raise ValueError(f"fusion_chans {fusion_chans} must have one entry more than stream_chans {stream_chans}")
         self.convstream = ConvStream(in_chans, stream_chans)

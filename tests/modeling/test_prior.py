@@ -53,6 +53,11 @@ def test_an_untrained_decoder_returns_the_prior(weighed: bool) -> None:
     torch.testing.assert_close(decoder(torch.rand(1, WIDTH, 2, 3), inputs), inputs[:, -1:])
 
 
+def test_only_a_residual_decoder_weighs() -> None:
+    with pytest.raises(ValueError, match="needs residual=True"):
+        DetailCapture(**DECODER, weighed=True)
+
+
 def test_weight_of_the_prior() -> None:
     decoder, inputs = small_decoder(5, residual=True, weighed=True), torch.rand(1, 5, 8, 8)
     own, started = torch.randn(1, 1, 8, 8), inputs[:, -1:].clamp(0.01, 0.99).logit()

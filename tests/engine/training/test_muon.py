@@ -50,6 +50,11 @@ def test_factors_of_the_rate_by_name() -> None:
         assert rates[id(parameter)] == pytest.approx(factor * 1e-3), name
 
 
+def test_factors_of_unknown_parameters_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"begins with 'decoder\.head'"):
+        muon_groups(ViTMatte(small_vit(routed=False), small_decoder()), 1e-3, 0.1, factors={"decoder.head": 2.0})
+
+
 def test_other_parameters_move_as_under_adamw() -> None:
     torch.manual_seed(0)
     ours = nn.Parameter(torch.randn(40))
